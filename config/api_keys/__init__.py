@@ -1,0 +1,1 @@
+"""API keys with scopes, for services that send usage or ask about billing."""

@@ -1,0 +1,54 @@
+"""API keys in Django REST framework. A view names its scope: `required_scopes = {"GET": "billing:read"}`."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth.models import AnonymousUser
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from config.api_keys.access import SCHEME, InvalidApiKey, presented_key, usable_api_key
+from config.api_keys.models import ApiKey
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView  # at run time the framework's views import this module first
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """Puts the key's row into `request.auth`. A request without a key is left to the next authentication."""
+
+    def authenticate(self, request: Request) -> tuple[Any, ApiKey] | None:
+        key = presented_key(request)
+        if not key:
+            return None
+        try:
+            return AnonymousUser(), usable_api_key(key)
+        except InvalidApiKey as error:
+            raise AuthenticationFailed(str(error)) from None
+
+    def authenticate_header(self, request: Request) -> str:
+        return SCHEME
+
+
+class RequiresScope(BasePermission):
+    """Lets a key in that has the scope the view names for the method; lets signed-in staff read."""
+
+    message = "This needs an API key with the right scope, or a signed-in member of staff for reading."
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        method = request.method or ""
+        if isinstance(request.auth, ApiKey):
+            required = getattr(view, "required_scopes", {}).get("GET" if method in READING else method)
+            return required is not None and request.auth.allows(required)
+        return method in READING and IsStaff().has_permission(request, view)
+
+
+class IsStaff(BasePermission):
+    """Lets signed-in members of staff in, and no key."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        user = request.user
+        return bool(user and user.is_authenticated and user.is_active and user.is_staff)

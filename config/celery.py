@@ -1,0 +1,62 @@
+"""The Celery application: three queues that never share a worker's attention, and the schedule of the regular work."""
+
+import os
+
+from celery import Celery
+from celery.schedules import crontab, schedule
+from celery.signals import task_prerun
+from django.db import close_old_connections
+from kombu.entity import Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+METERING_QUEUE = "metering"
+MONEY_QUEUE = "money"
+# dj-stripe's own refreshes: slow remote calls that must never delay money or metering (DESIGN.md §3, rule 5).
+MIRROR_QUEUE = "mirror"
+
+app = Celery("boring-billing")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.task_queues = [Queue(name) for name in (METERING_QUEUE, MONEY_QUEUE, MIRROR_QUEUE)]
+app.conf.task_routes = {
+    "metering.*": {"queue": METERING_QUEUE},
+    "billing.stripe.tasks.task_refresh_mirror": {"queue": MIRROR_QUEUE},
+    "billing.*": {"queue": MONEY_QUEUE},
+    "promotions.*": {"queue": MONEY_QUEUE},
+}
+
+
+def every(seconds: int, task: str) -> dict[str, object]:
+    """Return a schedule entry. A run that waited for long is dropped: the next one does its work."""
+    return {"task": task, "schedule": schedule(seconds), "options": {"expires": max(seconds, 30)}}
+
+
+@task_prerun.connect
+def renew_connections(**_: object) -> None:
+    """Replace database connections that are too old or broken before a task uses them."""
+    close_old_connections()
+
+
+app.conf.beat_schedule = {
+    "advance aggregation windows": every(5, "metering.tasks.task_advance_windows"),
+    "sweep the Stripe inbox": every(5, "billing.stripe.tasks.task_sweep_inbox"),
+    "sweep invoice closes": every(10, "billing.invoicing.tasks.task_sweep_closes"),
+    "accrue usage": every(60, "billing.rating.tasks.task_accrue_usage"),
+    "refresh the Stripe mirror": every(30, "billing.stripe.tasks.task_refresh_mirror"),
+    "poll events Stripe could not deliver": every(300, "billing.stripe.tasks.task_poll_missed_events"),
+    "reconcile": {"task": "billing.reconciliation.tasks.task_reconcile", "schedule": crontab(hour="5", minute="0")},
+}
+# Tasks live in rooms as well as in apps (billing/stripe/tasks.py), so each room with tasks is named.
+app.autodiscover_tasks(
+    [
+        "metering",
+        "promotions",
+        "billing.customers",
+        "billing.subscriptions",
+        "billing.rating",
+        "billing.invoicing",
+        "billing.payments",
+        "billing.reconciliation",
+        "billing.stripe",
+    ]
+)

@@ -1,0 +1,120 @@
+"""What the application's database role may do, table by table (DESIGN.md §3, rules 2 and 3).
+
+`manage.py migrate` applies these rights after every run. A table of ours that is named nowhere below may be read,
+inserted into and updated, and never deleted from, so that a new table is not open by accident.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from psycopg import sql
+
+READ = ("SELECT",)
+APPEND = ("SELECT", "INSERT")
+AMEND = ("SELECT", "INSERT", "UPDATE")
+EVERYTHING = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+OWN_APPS = ("config", "billing", "promotions", "metering", "ledger")
+# Written only by the ledger owner's posting functions, which the application may execute but not look behind.
+READ_ONLY_APPS = ("ledger",)
+# Facts: rows are added and never changed.
+APPEND_ONLY_TABLES: frozenset[str] = frozenset(
+    {
+        "billing_balancetransaction",
+        "billing_customerbalancetransaction",
+        "billing_discrepancy",
+        "billing_grantdrawdown",
+        "billing_invoiceclosestep",
+        "billing_rate",
+        "billing_usageaccrual",
+        "billing_usageaccrualline",
+        "metering_aggregationadvance",
+        "metering_event_key",
+        "metering_eventconflict",
+        "metering_subject",
+    }
+)
+# Functions that run as their owner and are closed to everybody else.
+APPLICATION_FUNCTIONS = frozenset(
+    {
+        "ledger_close_account",
+        "ledger_open_accounts",
+        "ledger_post_entries",
+        "ledger_reverse_entry",
+        "metering_ensure_partitions",
+    }
+)
+# Written by migrations alone.
+READ_ONLY_TABLES = frozenset({"django_migrations"})
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of schema public. A partition is reached through its parent, so it needs no right to be written."""
+
+    name: str
+    is_partition: bool
+
+
+def rights_on(table: Table) -> tuple[str, ...]:
+    """Return the SQL privileges of the application's role on one table."""
+    app = next((app for app in OWN_APPS if table.name.startswith(f"{app}_")), None)
+    if table.is_partition or app in READ_ONLY_APPS or table.name in READ_ONLY_TABLES:
+        return READ
+    if table.name in APPEND_ONLY_TABLES:
+        return APPEND
+    return EVERYTHING if app is None else AMEND
+
+
+def grant_application_rights(owner: BaseDatabaseWrapper, *, application_role: str) -> None:
+    """Give `application_role` exactly the rights above. `owner` is a connection of the role that owns the tables."""
+    role = sql.Identifier(application_role)
+    with owner.cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        database = sql.Identifier(cursor.fetchone()[0])
+        for statement in _statements(
+            role=role, database=database, tables=_tables(cursor), functions=_application_functions(cursor)
+        ):
+            cursor.execute(statement)
+
+
+def _tables(cursor: CursorWrapper) -> list[Table]:
+    cursor.execute(
+        """
+        SELECT c.relname, c.relispartition
+          FROM pg_class c
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+         ORDER BY c.relname
+        """
+    )
+    return [Table(name=name, is_partition=is_partition) for name, is_partition in cursor.fetchall()]
+
+
+def _application_functions(cursor: CursorWrapper) -> list[sql.SQL]:
+    """Return the signatures of the functions above, quoted by PostgreSQL itself."""
+    cursor.execute(
+        """
+        SELECT oid::regprocedure::text FROM pg_proc
+         WHERE pronamespace = 'public'::regnamespace AND proname = ANY(%s) ORDER BY 1
+        """,
+        [sorted(APPLICATION_FUNCTIONS)],
+    )
+    return [sql.SQL(signature) for (signature,) in cursor.fetchall()]
+
+
+def _statements(
+    *, role: sql.Identifier, database: sql.Identifier, tables: Iterable[Table], functions: Iterable[sql.SQL]
+) -> Iterable[sql.Composed]:
+    yield sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database)
+    yield sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(database, role)
+    yield sql.SQL("REVOKE ALL ON SCHEMA public FROM PUBLIC, {}").format(role)
+    yield sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(role)
+    yield sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, {}").format(role)
+    yield sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}").format(role)
+    for table in tables:
+        rights = sql.SQL(", ").join(sql.SQL(right) for right in rights_on(table))
+        yield sql.SQL("GRANT {} ON TABLE public.{} TO {}").format(rights, sql.Identifier(table.name), role)
+    for function in functions:
+        yield sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(function, role)

@@ -1,0 +1,142 @@
+"""
+Who may see and do what: three roles, each with the least its work needs, declared as data.
+
+Money models have no permission to change or delete that anybody could be given by these roles; what a role may *do*
+is a named operation, such as issuing credit. `manage.py sync_roles` makes the database's groups equal to ROLES.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from django.contrib.auth.models import Group, Permission, User
+from django.db import transaction
+from django.db.models import Q
+
+
+class UnknownPermission(Exception):
+    """A role names a permission that no installed model declares."""
+
+
+def _view(app_label: str, *models: str) -> tuple[str, ...]:
+    return tuple(f"{app_label}.view_{model}" for model in models)
+
+
+_CUSTOMERS = _view("billing", "customer", "subscription", "billingperiod")
+_PRICES = _view("billing", "plan", "planversion", "ratecard", "rate")
+_RATED_USAGE = _view("billing", "usageaccrual", "usageaccrualline", "grantdrawdown")
+_INVOICES = _view("billing", "invoice", "invoiceline", "invoiceclose", "invoiceclosestep")
+_PAYMENTS = _view("billing", "payment", "customerbalancetransaction")
+_USAGE = _view("metering", "usageevent", "aggregationwindow", "meter")
+_LEDGER = _view("ledger", "account", "journalentry", "posting")
+_RECONCILIATION = _view("billing", "reconciliationrun", "discrepancy")
+_STRIPE = _view("billing", "inboxevent", "outboxintent")
+_CREDIT = (
+    *_view("promotions", "creditgrant"),
+    "promotions.issue_creditgrant",
+    "promotions.void_creditgrant",
+)
+
+CUSTOMER_SUCCESS, FINANCE, ENGINEERING = "Customer success", "Finance", "Engineering"
+
+ROLES: Mapping[str, frozenset[str]] = {
+    # Answers "why was I charged?" from the invoice down to the event, and gives goodwill.
+    CUSTOMER_SUCCESS: frozenset((*_CUSTOMERS, *_PRICES, *_USAGE, *_RATED_USAGE, *_INVOICES, *_PAYMENTS, *_CREDIT)),
+    # Everything that is money, and the proof that it adds up.
+    FINANCE: frozenset(
+        (
+            *_CUSTOMERS,
+            *_PRICES,
+            *_USAGE,
+            *_RATED_USAGE,
+            *_INVOICES,
+            *_PAYMENTS,
+            *_view("billing", "balancetransaction"),
+            *_LEDGER,
+            *_CREDIT,
+            *_RECONCILIATION,
+        )
+    ),
+    # Keeps the machine going: may process an event again, cannot give value away and sees no card payments.
+    ENGINEERING: frozenset(
+        (
+            *_CUSTOMERS,
+            *_PRICES,
+            *_USAGE,
+            *_view("metering", "quarantinedevent", "eventconflict", "aggregationadvance", "importrun"),
+            *_RATED_USAGE,
+            *_INVOICES,
+            *_LEDGER,
+            *_RECONCILIATION,
+            *_STRIPE,
+            "billing.process_inboxevent",
+            "metering.replay_quarantinedevent",
+        )
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A person of the demo."""
+
+    username: str
+    first_name: str
+    role: str
+
+
+SIGN_INS = (
+    SignIn(username="sam", first_name="Sam", role=CUSTOMER_SUCCESS),
+    SignIn(username="fiona", first_name="Fiona", role=FINANCE),
+    SignIn(username="emre", first_name="Emre", role=ENGINEERING),
+)
+
+
+def sync_roles() -> dict[str, int]:
+    """
+    Make each role's group hold exactly its permissions; return how many that are, by role.
+
+    Groups with other names are left alone. Raises UnknownPermission, and changes nothing, when a role names a
+    permission that is not there (a typing error, or migrations that have not been run).
+    """
+    known = _permissions_by_name(frozenset().union(*ROLES.values()))
+    with transaction.atomic():
+        for role, names in ROLES.items():
+            group, _ = Group.objects.get_or_create(name=role)
+            group.permissions.set([known[name] for name in names])
+    return {role: len(names) for role, names in ROLES.items()}
+
+
+def create_sign_ins(*, passwords: Mapping[str, str]) -> list[User]:
+    """
+    Create or bring up to date one user per role, for the demo and for tests.
+
+    `passwords` is by role. Each user is staff, no superuser, and in exactly the group of that role.
+    """
+    users = []
+    with transaction.atomic():
+        for sign_in in SIGN_INS:
+            user, _ = User.objects.get_or_create(username=sign_in.username)
+            user.first_name = sign_in.first_name
+            user.is_staff, user.is_superuser, user.is_active = True, False, True
+            user.set_password(passwords[sign_in.role])
+            user.save()
+            user.groups.set([Group.objects.get(name=sign_in.role)])
+            users.append(user)
+    return users
+
+
+def _permissions_by_name(names: Iterable[str]) -> dict[str, Permission]:
+    """The permissions called "app.codename", in one query."""
+    wanted = sorted(names)
+    condition = Q()
+    for name in wanted:
+        app_label, codename = name.split(".")
+        condition |= Q(content_type__app_label=app_label, codename=codename)
+    found = {
+        f"{permission.content_type.app_label}.{permission.codename}": permission
+        for permission in Permission.objects.filter(condition).select_related("content_type")
+    }
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise UnknownPermission(f"No installed model declares: {', '.join(missing)}. Run `manage.py migrate` first.")
+    return found

@@ -1,0 +1,141 @@
+"""
+How the admin looks: its name, its colours, and a sidebar grouped by the words people use.
+
+An entry of the sidebar is shown to those who may open it; `config.roles` says who that is.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def _may(permission: str) -> Callable[[HttpRequest], bool]:
+    def has_permission(request: HttpRequest) -> bool:
+        return request.user.has_perm(permission)
+
+    return has_permission
+
+
+def _list_of(model: str, title: str, icon: str) -> dict[str, Any]:
+    """A sidebar entry that opens the list of a model, such as "billing.customer"."""
+    app_label, model_name = model.split(".")
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app_label}_{model_name}_changelist"),
+        "permission": _may(f"{app_label}.view_{model_name}"),
+    }
+
+
+def _styles(request: HttpRequest) -> str:
+    return static("billing/admin.css")
+
+
+NAVIGATION = [
+    {
+        "title": "",
+        "items": [{"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")}],
+    },
+    {
+        "title": "Customers",
+        "items": [
+            _list_of("billing.customer", "Customers", "groups"),
+            _list_of("billing.subscription", "Subscriptions", "autorenew"),
+            _list_of("billing.billingperiod", "Billing periods", "date_range"),
+        ],
+    },
+    {
+        "title": "Usage",
+        "items": [
+            _list_of("metering.usageevent", "Events", "bolt"),
+            _list_of("metering.aggregationwindow", "Windows", "view_timeline"),
+            _list_of("metering.quarantinedevent", "Quarantine", "report"),
+            _list_of("metering.eventconflict", "Conflicts", "call_split"),
+            _list_of("metering.importrun", "Imports", "upload_file"),
+            _list_of("metering.meter", "Meters", "speed"),
+            _list_of("billing.usageaccrual", "Accruals", "calculate"),
+        ],
+    },
+    {
+        "title": "Ledger",
+        "items": [
+            _list_of("ledger.account", "Accounts", "account_balance"),
+            _list_of("ledger.journalentry", "Journal", "menu_book"),
+        ],
+    },
+    {
+        "title": "Promotions",
+        "items": [_list_of("promotions.creditgrant", "Credit grants", "redeem")],
+    },
+    {
+        "title": "Invoices & payments",
+        "items": [
+            _list_of("billing.invoice", "Invoices", "receipt_long"),
+            _list_of("billing.invoiceclose", "Closes", "lock_clock"),
+            _list_of("billing.payment", "Payments", "payments"),
+            _list_of("billing.balancetransaction", "Stripe balance", "account_balance_wallet"),
+            _list_of("billing.customerbalancetransaction", "Customer balances", "balance"),
+        ],
+    },
+    {
+        "title": "Prices",
+        "items": [
+            _list_of("billing.plan", "Plans", "inventory_2"),
+            _list_of("billing.ratecard", "Rate cards", "sell"),
+        ],
+    },
+    {
+        "title": "Stripe",
+        "items": [
+            _list_of("billing.inboxevent", "Inbox", "inbox"),
+            _list_of("billing.outboxintent", "Outbox", "outbox"),
+        ],
+    },
+    {
+        "title": "Reconciliation",
+        "items": [
+            _list_of("billing.reconciliationrun", "Runs", "fact_check"),
+            _list_of("billing.discrepancy", "Discrepancies", "rule"),
+        ],
+    },
+    {
+        "title": "People",
+        "items": [
+            _list_of("auth.user", "Users", "person"),
+            _list_of("auth.group", "Roles", "shield_person"),
+        ],
+    },
+]
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Boring Billing",
+    "SITE_HEADER": "Boring Billing",
+    "SITE_SUBHEADER": "Usage in, explained invoices out",
+    "SITE_SYMBOL": "receipt_long",
+    "SITE_URL": None,
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
+    "BORDER_RADIUS": "8px",
+    "DASHBOARD_CALLBACK": "billing.overview.add_figures",
+    "STYLES": [_styles],
+    "COLORS": {
+        # A quiet petrol: green, orange and red are kept for paid, waiting and past due.
+        "primary": {
+            "50": "oklch(97.7% .013 220)",
+            "100": "oklch(94.9% .028 220)",
+            "200": "oklch(89.7% .052 220)",
+            "300": "oklch(82.3% .082 220)",
+            "400": "oklch(71.5% .105 221)",
+            "500": "oklch(60.9% .104 222)",
+            "600": "oklch(51.5% .092 223)",
+            "700": "oklch(44.6% .078 224)",
+            "800": "oklch(38.5% .064 225)",
+            "900": "oklch(33.5% .053 226)",
+            "950": "oklch(25.5% .042 227)",
+        },
+    },
+    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": NAVIGATION},
+}

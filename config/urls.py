@@ -1,0 +1,21 @@
+"""Every address of the site."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from config.api_keys.access import require_scope
+from config.api_keys.scopes import Scope
+from config.health import healthz
+from metering.api.ingest import ingest_events
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    path("api/v1/events", require_scope(Scope.USAGE_WRITE)(ingest_events), name="ingest-events"),
+    path("api/schema", SpectacularAPIView.as_view(), name="api-schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="api-schema"), name="api-docs"),
+    path("stripe/", include("billing.stripe.urls", namespace="djstripe")),
+    path("healthz", healthz, name="healthz"),
+]

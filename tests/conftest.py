@@ -1,0 +1,104 @@
+"""Fixtures every test may use. Services and databases come from tests/plugin.py."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from django.db import connections
+from hypothesis import HealthCheck, settings
+from pytest_django.plugin import DjangoDbBlocker
+
+from config.stack import ProcessSupervisor
+from tests.cleaning import Cleaner
+from tests.plugin import admin_url
+from tests.processes import CeleryWorker, WebServer
+
+# Deadlines measure the machine, not the code. CI tries the same examples each time: a red run means a change.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup() -> None:
+    """Stand in for pytest-django's own: the database was cloned, migrated, before the settings were read."""
+
+
+@pytest.fixture(scope="session")
+def cleaner() -> Cleaner:
+    name = os.environ["DATABASE_URL"].rsplit("/", 1)[1]
+    return Cleaner.of_database(admin_url(name))
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> Iterator[None]:
+    """Let no test see what another put into the cache or the broker."""
+    addresses = [os.environ[variable] for variable in ("REDIS_URL", "CELERY_BROKER_URL")]
+    yield
+    for address in addresses:
+        with redis.Redis.from_url(address) as client:
+            client.flushdb()
+
+
+@pytest.fixture
+def committed_db(
+    request: pytest.FixtureRequest, cleaner: Cleaner, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """Give the test a database in which commits are real; afterwards it is as the migrations left it."""
+    if "db" in request.fixturenames or request.node.get_closest_marker("django_db"):
+        raise pytest.UsageError("a test takes either db (rolled back) or committed_db, not both")
+    with django_db_blocker.unblock():
+        try:
+            yield
+        finally:
+            connections.close_all()
+            cleaner.clean()
+
+
+@pytest.fixture
+def owner_connection(committed_db: None) -> Iterator[psycopg.Connection]:
+    """A connection as the role that owns the tables, in autocommit; `with connection.transaction():` for more."""
+    with psycopg.connect(os.environ["DATABASE_OWNER_URL"], autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def app_connection(committed_db: None) -> Iterator[psycopg.Connection]:
+    """A second connection as the application's role, in autocommit, independent of Django's."""
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[ProcessSupervisor]:
+    """Starts real processes for one test and ends them after it. Their logs lie in tmp_path/logs."""
+    with ProcessSupervisor(tmp_path / "logs") as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+def celery_worker_process(committed_db: None, processes: ProcessSupervisor) -> CeleryWorker:
+    """A real worker process on all queues, running and ready. It can be killed and started again."""
+    worker = CeleryWorker(processes)
+    worker.start()
+    return worker
+
+
+@pytest.fixture
+def web_process(committed_db: None, processes: ProcessSupervisor) -> WebServer:
+    """A real web server process, running and ready; `.address` is its http://127.0.0.1:port."""
+    server = WebServer(processes)
+    server.start()
+    return server
+
+
+@pytest.fixture
+def sandbox() -> Iterator[object]:
+    """A Stripe sandbox in a process of its own (tests/sandbox/client.py: SandboxProcess)."""
+    from tests.sandbox.client import SandboxProcess
+
+    with SandboxProcess() as process:
+        yield process

@@ -1,0 +1,1 @@
+"""Who holds value, and every movement of it."""

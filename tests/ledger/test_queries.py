@@ -1,0 +1,116 @@
+"""What the ledger answers."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from ledger import queries
+from ledger.operations import UnknownAccount, UnknownEntry, post_journal_entry
+from ledger.queries import AccountBalance, StatementLine, TrialBalanceRow
+from tests.ledger.chart import (
+    FIRST,
+    GRANT,
+    OTHERS_UNBILLED,
+    PROMOTIONS,
+    RECEIVABLE,
+    REVENUE,
+    THIRD,
+    UNBILLED,
+    accrual,
+    burn,
+    issue,
+    post,
+)
+
+pytestmark = pytest.mark.usefixtures("chart")
+
+
+def test_balances_of_customer_are_his_alone() -> None:
+    post(accrual("usage", "2"))
+    post(accrual("others", "9", OTHERS_UNBILLED))
+
+    assert queries.balances_of_customer("acme") == [
+        AccountBalance(GRANT, "grant", "USD", "acme", Decimal(0)),
+        AccountBalance(RECEIVABLE, "receivable", "USD", "acme", Decimal(0)),
+        AccountBalance(UNBILLED, "unbilled", "USD", "acme", Decimal(2)),
+    ]
+
+
+def test_balance_at_tells_what_was_known_from_what_was_so() -> None:
+    first, second, third = FIRST, FIRST + timedelta(days=1), THIRD
+    post_journal_entry(replace(accrual("on time", "1"), effective_at=first), recorded_at=first)
+    post_journal_entry(replace(accrual("late", "2"), effective_at=first), recorded_at=third)
+    post_journal_entry(replace(accrual("new", "4"), effective_at=third), recorded_at=third)
+
+    believed = {
+        (known, effective): queries.balance_at(UNBILLED, effective_at=effective, known_at=known)
+        for known in (second, third)
+        for effective in (first, third)
+    }
+    assert believed == {(second, first): 1, (second, third): 1, (third, first): 3, (third, third): 7}
+
+
+def test_balance_at_counts_in_the_normal_direction() -> None:
+    post(issue("issue", "3"))
+
+    assert queries.balance_at(GRANT, effective_at=FIRST, known_at=FIRST) == 3
+
+
+def test_trial_balance_has_both_sides_of_every_account() -> None:
+    post(issue("issue", "3"))
+    post(burn("burn", "1"))
+
+    assert queries.trial_balance() == [
+        TrialBalanceRow(PROMOTIONS, "USD", Decimal(3), Decimal(0)),
+        TrialBalanceRow(GRANT, "USD", Decimal(1), Decimal(3)),
+        TrialBalanceRow(REVENUE, "USD", Decimal(0), Decimal(1)),
+    ]
+
+
+@pytest.mark.parametrize(("code", "balances"), [(GRANT, [6, 7, 8, 9, 10]), (REVENUE, [None] * 4), (PROMOTIONS, [None])])
+def test_statement_is_read_page_by_page(code: str, balances: list[int | None]) -> None:
+    post(issue("issue", "10"))
+    for number in range(4):
+        post(burn(f"burn:{number}", "1"))
+
+    read: list[StatementLine] = []
+    before = None
+    while page := queries.statement(code, limit=2, before=before):
+        read, before = read + page, page[-1].cursor
+
+    assert [line.balance_after for line in read] == balances
+    assert [line.entry_id for line in read] == sorted((line.entry_id for line in read), reverse=True)
+    assert all((line.debit is None) != (line.credit is None) for line in read)
+
+
+def test_postings_sum_meets_every_condition() -> None:
+    post(issue("issue", "10"))
+    post(burn("burn", "3"))
+    post(replace(accrual("later", "4"), effective_at=THIRD))
+
+    assert queries.postings_sum(codes=[REVENUE]) == {"USD": -7}
+    assert queries.postings_sum(codes=[REVENUE], effective_before=THIRD) == {"USD": -3}
+    assert queries.postings_sum(account_kinds=["revenue"], effective_from=THIRD) == {"USD": -4}
+    assert queries.postings_sum(account_kinds=["grant"], entry_kinds=["grant_issued"]) == {"USD": -10}
+    assert queries.postings_sum(codes=["nowhere"]) == {}
+    assert queries.postings_sum() == {"USD": 0}
+
+
+def test_entry_by_key() -> None:
+    posted = post(accrual("usage", "1"))
+
+    found = queries.entry_by_key("usage")
+
+    assert found is not None
+    assert found.id == posted.id
+    assert queries.entry_by_key("other") is None
+
+
+def test_unknown_names_are_refused() -> None:
+    for ask in (queries.balance_of, queries.statement):
+        with pytest.raises(UnknownAccount):
+            ask("nowhere")
+    with pytest.raises(UnknownEntry):
+        queries.entry(10**12)

@@ -1,0 +1,163 @@
+"""From a Stripe request to Stripe's answer: key, route, parameters, idempotency, the operation, expansion, checks."""
+
+import base64
+import binascii
+from urllib.parse import unquote
+
+import msgspec
+
+from tests.sandbox import resources
+from tests.sandbox.core.document import Document, Match, load_document
+from tests.sandbox.core.errors import StripeError, not_implemented, unrecognized_url
+from tests.sandbox.core.expand import expanded
+from tests.sandbox.core.idempotency import KeptAnswer
+from tests.sandbox.core.ids import IdSource
+from tests.sandbox.core.parameters import Parameters, read_parameters
+from tests.sandbox.core.registry import HANDLERS
+from tests.sandbox.core.schema import Schema, problems
+from tests.sandbox.core.skeletons import Skeletons
+from tests.sandbox.core.store import StripeObject
+from tests.sandbox.wire import Request, Response
+from tests.sandbox.world import RequestContext, Settings, World
+
+resources.load()
+
+
+class Application:
+    """Answers requests under /v1 on its current `world`."""
+
+    def __init__(self, *, now: int, settings: Settings, seed: int | None = None) -> None:
+        self.document: Document = load_document()
+        self._ids = IdSource(seed)
+        self._skeletons = Skeletons(self.document)
+        self._settings = settings
+        self.world = self._new_world(now, settings)
+
+    def reset(self, *, now: int, settings: Settings | None = None) -> None:
+        """Forget everything and start a new account at `now`."""
+        self._settings = settings or self._settings
+        self.world = self._new_world(now, self._settings)
+
+    def answer(self, request: Request) -> Response:
+        """Answer one request, and then do what has become due by it (a payment after a finalisation …)."""
+        request_id = self._ids.new("req", 14)
+        world = self.world
+        try:
+            response = self._answer(request, request_id)
+        except StripeError as error:
+            response = self._error_response(request, error)
+        response.headers["Request-Id"] = request_id
+        response.headers["Stripe-Version"] = self.document.version
+        world.recent_requests.append(
+            {"id": request_id, "at": world.now, "call": f"{request.method} {request.path}", "status": response.status}
+        )
+        world.clock.run_due()
+        return response
+
+    def _answer(self, request: Request, request_id: str) -> Response:
+        _check_key(request)
+        version = request.headers.get("stripe-version", self.document.version)
+        if version != self.document.version:
+            raise StripeError(
+                f"Invalid Stripe API version: {version}. The sandbox speaks {self.document.version} only."
+            )
+        path = unquote(request.path)
+        match = self.document.match(request.method, path)
+        if match is None:
+            return self._answer_outside_document(request, path)
+        parameters = read_parameters(match.operation, request.query, _text(request.body))
+        key = request.headers.get("idempotency-key") if request.method == "POST" else None
+        if key is None:
+            return self._execute(request, match, parameters, RequestContext(request_id, None))
+        kept = self.world.idempotency.find(
+            key, operation=match.operation.key, path=path, parameters=parameters, now=self.world.now
+        )
+        if kept is not None:
+            replay = {"Idempotency-Key": key, "Idempotent-Replayed": "true", "Original-Request": kept.request_id}
+            return Response(kept.status, kept.body, headers=replay)
+        return self._execute_once(request, match, parameters, RequestContext(request_id, key))
+
+    def _execute_once(
+        self, request: Request, match: Match, parameters: Parameters, context: RequestContext
+    ) -> Response:
+        assert context.idempotency_key is not None
+        try:
+            response = self._execute(request, match, parameters, context)
+        except StripeError as error:
+            if error.fields.get("code") == "sandbox_not_implemented":
+                raise
+            response = self._error_response(request, error)
+        kept = KeptAnswer(
+            operation=match.operation.key,
+            path=unquote(request.path),
+            parameters=parameters,
+            status=response.status,
+            body=response.body,
+            request_id=context.id,
+            kept_at=self.world.now,
+        )
+        self.world.idempotency.keep(context.idempotency_key, kept)
+        response.headers["Idempotency-Key"] = context.idempotency_key
+        return response
+
+    def _execute(self, request: Request, match: Match, parameters: Parameters, context: RequestContext) -> Response:
+        handler = HANDLERS.get(match.operation.key)
+        if handler is None:
+            raise not_implemented(match.operation.key)
+        world = self.world
+        world.request = context
+        try:
+            thing = handler(world, parameters, *match.path_values)
+        finally:
+            world.request = None
+        if parameters.get("expand"):
+            thing = expanded(world, thing, match.operation.answer, parameters["expand"])
+        self._check_answer(request, thing, match.operation.answer)
+        return Response(200, msgspec.json.encode(thing))
+
+    def _answer_outside_document(self, request: Request, path: str) -> Response:
+        """A few calls that dj-stripe makes and the subset of the document leaves out."""
+        parts = path.strip("/").split("/")
+        handler = HANDLERS.get(f"{request.method} outside /{'/'.join(parts[:2])}/{'/'.join(parts[3:])}")
+        if handler is None or len(parts) < 3:
+            if self.document.knows_path(path) and request.method not in ("GET", "POST", "DELETE"):
+                raise StripeError(f"Method {request.method} not allowed on {path}.", status=405)
+            raise unrecognized_url(request.method, path)
+        return Response(200, msgspec.json.encode(handler(self.world, {}, parts[2])))
+
+    def _error_response(self, request: Request, error: StripeError) -> Response:
+        body = error.body()
+        self._check_answer(request, body, self.document.error)
+        return Response(error.status, msgspec.json.encode(body), headers=dict(error.headers))
+
+    def _check_answer(self, request: Request, answer: StripeObject, schema: Schema) -> None:
+        if self.world.settings.strict:
+            found = problems(answer, schema)
+            self.world.problems.extend(f"{request.method} {request.path}: {problem}" for problem in found)
+
+    def _new_world(self, now: int, settings: Settings) -> World:
+        return World(document=self.document, skeletons=self._skeletons, ids=self._ids, settings=settings, now=now)
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise StripeError(f"Invalid request body: not UTF-8 at byte {error.start}.") from error
+
+
+def _check_key(request: Request) -> None:
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            credential = base64.b64decode(credential, validate=True).decode().partition(":")[0]
+        except (binascii.Error, UnicodeDecodeError):
+            credential = ""
+    if not credential:
+        raise StripeError(
+            "You did not provide an API key. You need to provide your API key in the Authorization header, using "
+            "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
+            status=401,
+        )
+    if not credential.strip().startswith(("sk_test_", "rk_test_")):
+        raise StripeError(f"Invalid API Key provided: {credential.strip()[:8]}****", status=401)

@@ -1,0 +1,64 @@
+"""Reading a request's parameters by the document, and saying what is wrong with them in Stripe's words."""
+
+from typing import Any
+
+from tests.sandbox.core.document import Operation
+from tests.sandbox.core.errors import StripeError, not_implemented
+from tests.sandbox.core.forms import FormConflict, decode_form
+from tests.sandbox.core.schema import Problem, coerce, problems
+
+Parameters = dict[str, Any]
+
+
+def parameter_problems(operation: Operation, query: str, body: str) -> tuple[Parameters, list[Problem]]:
+    """Typed parameters of a request, and everything in them that the document does not allow."""
+    try:
+        form = decode_form(_encoded(operation, query, body))
+    except FormConflict as conflict:
+        return {}, [Problem((str(conflict),), "type", "object", "both a value and an object")]
+    typed = coerce(form, operation.parameters)
+    return typed, problems(typed, operation.parameters)
+
+
+def read_parameters(operation: Operation, query: str, body: str) -> Parameters:
+    """Typed parameters of a request. Raises `StripeError` 400 for the first one the document does not allow."""
+    parameters, found = parameter_problems(operation, query, body)
+    if found:
+        raise parameter_error(found[0])
+    return parameters
+
+
+def parameter_error(problem: Problem) -> StripeError:
+    name = problem.parameter
+    match problem.kind:
+        case "unknown":
+            return StripeError(f"Received unknown parameter: {name}", code="parameter_unknown", param=name)
+        case "missing":
+            return StripeError(f"Missing required param: {name}.", code="parameter_missing", param=name)
+        case "enum":
+            message = f"Invalid {name}: must be one of {problem.expected}"
+            return StripeError(message, code="parameter_invalid_enum", param=name)
+        case "length":
+            message = f"Invalid string: must be {problem.expected}"
+            return StripeError(message, code="parameter_invalid_string_too_long", param=name)
+        case "type" if problem.got == "str ''":
+            message = f"You passed an empty string for '{name}', which cannot be unset."
+            return StripeError(message, code="parameter_invalid_empty", param=name)
+        case _:
+            kind = problem.expected if problem.kind == "type" else "value"
+            message = f"Invalid {kind}: {problem.got}"
+            return StripeError(message, code=f"parameter_invalid_{kind}", param=name)
+
+
+def refuse_unsupported(parameters: Parameters, supported: frozenset[str], operation: str) -> None:
+    """Raise for a parameter that Stripe knows and the sandbox would otherwise silently ignore."""
+    for name in parameters:
+        if name not in supported and name != "expand":
+            raise not_implemented(f"the parameter {name!r} of {operation}", param=name)
+
+
+def _encoded(operation: Operation, query: str, body: str) -> str:
+    # stripe-python sends the parameters of a DELETE in the query string, the document lists them in the body.
+    if operation.takes_body:
+        return body if not query else f"{query}&{body}"
+    return "&".join(part for part in (query, body) if part)

@@ -1,0 +1,105 @@
+"""All objects of one Stripe account, in memory, in the shape they are answered in."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from tests.sandbox.core.errors import resource_missing
+
+StripeObject = dict[str, Any]
+
+# (object, field) pairs that lists filter on, so that a list costs its own length and not the account's.
+INDEXED: dict[str, tuple[str, ...]] = {
+    "invoice": ("customer",),
+    "invoiceitem": ("customer",),
+    "invoice_payment": ("invoice",),
+    "subscription": ("customer",),
+    "payment_method": ("customer",),
+    "customer_balance_transaction": ("customer",),
+    "charge": ("customer", "payment_intent"),
+    "payment_intent": ("customer",),
+    "refund": ("charge",),
+    "balance_transaction": ("source",),
+}
+
+
+class Store:
+    """Objects by kind and id. Insertion order is creation order."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, dict[str, StripeObject]] = defaultdict(dict)
+        self._places: dict[str, int] = {}
+        self._index: dict[tuple[str, str, str], dict[str, StripeObject]] = defaultdict(dict)
+        self._kinds: dict[str, str] = {}
+
+    def add(self, thing: StripeObject) -> StripeObject:
+        kind = thing["object"]
+        self._tables[kind][thing["id"]] = thing
+        self._kinds[thing["id"]] = kind
+        self._places[thing["id"]] = len(self._places)
+        for field in INDEXED.get(kind, ()):
+            self._index_under(thing, kind, field, thing.get(field))
+        return thing
+
+    def change(self, thing: StripeObject, changes: StripeObject) -> StripeObject:
+        """Apply `changes`; the answer holds the former values of the fields that became different."""
+        previous: StripeObject = {}
+        kind = thing["object"]
+        for field, value in changes.items():
+            former = thing.get(field)
+            if former == value:
+                continue
+            previous[field] = former
+            thing[field] = value
+            if field in INDEXED.get(kind, ()):
+                self._index[kind, field, str(former)].pop(thing["id"], None)
+                self._index_under(thing, kind, field, value)
+        return previous
+
+    def remove(self, thing: StripeObject) -> None:
+        kind = thing["object"]
+        self._tables[kind].pop(thing["id"], None)
+        self._kinds.pop(thing["id"], None)
+        for field in INDEXED.get(kind, ()):
+            self._index[kind, field, str(thing.get(field))].pop(thing["id"], None)
+
+    def find(self, kind: str, object_id: str | None) -> StripeObject | None:
+        return self._tables[kind].get(object_id) if object_id else None
+
+    def get(self, kind: str, object_id: str, *, noun: str | None = None, param: str = "id") -> StripeObject:
+        """The object, or `StripeError` resource_missing: 404 for the object addressed, 400 for one referred to."""
+        found = self._tables[kind].get(object_id)
+        if found is None:
+            raise resource_missing(noun or kind, object_id, param=param, status=404 if param == "id" else 400)
+        return found
+
+    def by_id(self, object_id: str) -> StripeObject | None:
+        kind = self._kinds.get(object_id)
+        return self._tables[kind].get(object_id) if kind else None
+
+    def all(self, kind: str) -> list[StripeObject]:
+        return list(self._tables[kind].values())
+
+    def where(self, kind: str, field: str, value: str) -> list[StripeObject]:
+        """Objects of an indexed field's value, oldest first."""
+        assert field in INDEXED.get(kind, ()), (kind, field)
+        return list(self._index[kind, field, value].values())
+
+    def place(self, object_id: str) -> int:
+        """The order of creation over all kinds."""
+        return self._places[object_id]
+
+    def counts(self) -> Iterator[tuple[str, int]]:
+        return ((kind, len(table)) for kind, table in sorted(self._tables.items()) if table)
+
+    def _index_under(self, thing: StripeObject, kind: str, field: str, value: Any) -> None:
+        if value is not None:
+            self._index[kind, field, str(value)][thing["id"]] = thing
+
+
+def copied(thing: StripeObject) -> StripeObject:
+    """A deep copy, by way of JSON: several times quicker than copy.deepcopy on these shapes."""
+    copy: StripeObject = msgspec.json.decode(msgspec.json.encode(thing))
+    return copy

@@ -1,0 +1,174 @@
+"""Customers: who pays, with which card, and what they are owed or owe."""
+
+from typing import Any
+
+from tests.sandbox.billing.balance import claim_currency, move_balance
+from tests.sandbox.billing.collecting import end_subscription
+from tests.sandbox.core.errors import StripeError
+from tests.sandbox.core.expand import includes
+from tests.sandbox.core.lists import list_answer, matching, page_of
+from tests.sandbox.core.metadata import merged_metadata, unset
+from tests.sandbox.core.parameters import Parameters, refuse_unsupported
+from tests.sandbox.core.registry import handles
+from tests.sandbox.core.store import StripeObject
+from tests.sandbox.resources.payment_methods import attach, detach
+from tests.sandbox.world import World
+
+TEXTS = ("description", "email", "name", "phone")
+WRITABLE = frozenset(
+    {*TEXTS, "address", "balance", "invoice_prefix", "invoice_settings", "metadata", "next_invoice_sequence"}
+    | {"payment_method", "preferred_locales", "shipping", "tax_exempt"}
+)
+URL = "/v1/customers"
+
+
+def find_customer(world: World, customer_id: str, *, param: str = "customer") -> StripeObject:
+    return world.store.get("customer", customer_id, param=param)
+
+
+@handles("POST /v1/customers")
+def create_customer(world: World, parameters: Parameters) -> StripeObject:
+    refuse_unsupported(parameters, WRITABLE, "POST /v1/customers")
+    customer = world.new(
+        "customer",
+        "cus",
+        balance=0,
+        delinquent=False,
+        invoice_prefix=parameters.get("invoice_prefix") or world.ids.capitals(8),
+        invoice_settings=world.skeletons.new("invoice_setting_customer_setting"),
+        metadata={},
+        next_invoice_sequence=1,
+        preferred_locales=[],
+        tax_exempt="none",
+    )
+    try:
+        customer.update(_changes(world, customer, parameters))
+    except StripeError:  # a card that declines when it is attached: there is no customer then
+        world.store.remove(customer)
+        raise
+    balance = parameters.get("balance", 0)
+    world.emit("customer.created", customer)
+    if balance:
+        move_balance(world, customer, amount=balance, kind="initial", currency=customer["currency"] or "usd")
+    return customer
+
+
+@handles("GET /v1/customers")
+def list_customers(world: World, parameters: Parameters) -> StripeObject:
+    customers = matching(world.store.all("customer"), parameters, "email", "test_clock")
+    return page_of(world.store, customers, parameters, url=URL)
+
+
+@handles("GET /v1/customers/{customer}")
+def retrieve_customer(world: World, parameters: Parameters, customer_id: str) -> StripeObject:
+    return world.tombstones.get(customer_id) or find_customer(world, customer_id, param="id")
+
+
+@handles("POST /v1/customers/{customer}")
+def update_customer(world: World, parameters: Parameters, customer_id: str) -> StripeObject:
+    refuse_unsupported(parameters, WRITABLE, "POST /v1/customers/{customer}")
+    customer = find_customer(world, customer_id, param="id")
+    world.update(customer, "customer.updated", **_changes(world, customer, parameters))
+    if "balance" in parameters and parameters["balance"] != customer["balance"]:
+        difference = parameters["balance"] - customer["balance"]
+        move_balance(world, customer, amount=difference, kind="adjustment", currency=customer["currency"] or "usd")
+    return customer
+
+
+@handles("DELETE /v1/customers/{customer}")
+def delete_customer(world: World, parameters: Parameters, customer_id: str) -> StripeObject:
+    customer = find_customer(world, customer_id, param="id")
+    for subscription in world.store.where("subscription", "customer", customer_id):
+        if subscription["status"] not in ("canceled", "incomplete_expired"):
+            end_subscription(world, subscription, reason="cancellation_requested")
+    for payment_method in world.store.where("payment_method", "customer", customer_id):
+        detach(world, payment_method)
+    world.store.remove(customer)
+    gone = {"id": customer_id, "object": "customer", "deleted": True}
+    world.tombstones[customer_id] = gone
+    world.emit("customer.deleted", customer)
+    return gone
+
+
+@handles("GET /v1/customers/{customer}/balance_transactions")
+def list_balance_transactions(world: World, parameters: Parameters, customer_id: str) -> StripeObject:
+    find_customer(world, customer_id, param="id")
+    transactions = world.store.where("customer_balance_transaction", "customer", customer_id)
+    transactions = matching(transactions, parameters, "invoice")
+    return page_of(world.store, transactions, parameters, url=f"{URL}/{customer_id}/balance_transactions")
+
+
+@handles("POST /v1/customers/{customer}/balance_transactions")
+def create_balance_transaction(world: World, parameters: Parameters, customer_id: str) -> StripeObject:
+    customer = find_customer(world, customer_id, param="id")
+    claim_currency(world, customer, parameters["currency"].lower())
+    return move_balance(
+        world,
+        customer,
+        amount=parameters["amount"],
+        kind="adjustment",
+        currency=parameters["currency"].lower(),
+        description=parameters.get("description"),
+        metadata=merged_metadata({}, parameters),
+    )
+
+
+@handles("GET /v1/customers/{customer}/balance_transactions/{transaction}")
+def retrieve_balance_transaction(
+    world: World, parameters: Parameters, customer_id: str, transaction_id: str
+) -> StripeObject:
+    return world.store.get("customer_balance_transaction", transaction_id)
+
+
+@handles("GET /v1/customers/{customer}/payment_methods")
+def list_customer_payment_methods(world: World, parameters: Parameters, customer_id: str) -> StripeObject:
+    find_customer(world, customer_id, param="id")
+    methods = matching(world.store.where("payment_method", "customer", customer_id), parameters, "type")
+    return page_of(world.store, methods, parameters, url=f"{URL}/{customer_id}/payment_methods")
+
+
+@includes("customer", "subscriptions")
+def customer_subscriptions(world: World, customer: StripeObject) -> Any:
+    found = world.store.where("subscription", "customer", customer["id"])
+    alive = [item for item in found if item["status"] not in ("canceled", "incomplete_expired")]
+    return list_answer(alive[::-1][:10], has_more=len(alive) > 10, url=f"{URL}/{customer['id']}/subscriptions")
+
+
+@includes("customer", "sources")
+def customer_sources(world: World, customer: StripeObject) -> Any:
+    return list_answer([], has_more=False, url=f"{URL}/{customer['id']}/sources")
+
+
+@includes("customer", "tax_ids")
+def customer_tax_ids(world: World, customer: StripeObject) -> Any:
+    return list_answer([], has_more=False, url=f"{URL}/{customer['id']}/tax_ids")
+
+
+def _changes(world: World, customer: StripeObject, parameters: Parameters) -> dict[str, Any]:
+    changes: dict[str, Any] = {name: unset(parameters[name]) for name in TEXTS if name in parameters}
+    changes["metadata"] = merged_metadata(customer["metadata"], parameters)
+    for name in ("invoice_prefix", "next_invoice_sequence", "preferred_locales"):
+        if name in parameters:
+            changes[name] = parameters[name]
+    if "tax_exempt" in parameters:
+        changes["tax_exempt"] = parameters["tax_exempt"] or "none"
+    for name, schema in (("address", "address"), ("shipping", "shipping")):
+        if name in parameters:
+            given = parameters[name]
+            changes[name] = world.skeletons.new(schema, **given) if given else None
+    named: dict[str, str] = {}  # test card names to the payment methods made of them
+    if "payment_method" in parameters:
+        name = parameters["payment_method"]
+        named[name] = attach(world, name, customer)["id"]
+    settings = parameters.get("invoice_settings", {})
+    if settings:
+        default = settings.get("default_payment_method", customer["invoice_settings"]["default_payment_method"])
+        default = named.get(default, default) or None
+        if default is not None and world.store.find("payment_method", default) is None:
+            default = attach(world, default, customer)["id"]
+        changes["invoice_settings"] = {
+            **customer["invoice_settings"],
+            **{key: value or None for key, value in settings.items()},
+            "default_payment_method": default,
+        }
+    return changes

@@ -1,0 +1,144 @@
+"""What can go wrong with requests: held before or after the work, errors, limits, answers that never come."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+
+import pytest
+import stripe
+
+from tests.sandbox.client import SandboxFailed, SandboxProcess
+from tests.stripe_sandbox.account import Account, sdk
+
+
+def names(account: Account) -> list[str]:
+    return [str(customer.name) for customer in account.api.customers.list().data]
+
+
+def test_hold_before_waits_with_the_work(account: Account, sandbox: SandboxProcess) -> None:
+    sandbox.fault(operation="POST /v1/customers$", mode="hold_before")
+    with ThreadPoolExecutor(1) as threads:
+        call: Future[stripe.Customer] = threads.submit(account.api.customers.create, {"name": "held"})
+        assert sandbox.wait_until_held() == [{"call": "POST /v1/customers", "mode": "hold_before"}]
+        assert names(account) == []
+
+        assert sandbox.release() == 1
+        assert call.result(timeout=5).name == "held"
+
+    assert names(account) == ["held"]
+
+
+def test_hold_after_has_done_the_work(account: Account, sandbox: SandboxProcess) -> None:
+    sandbox.fault(operation="POST /v1/customers$", mode="hold_after")
+    with ThreadPoolExecutor(1) as threads:
+        call: Future[stripe.Customer] = threads.submit(account.api.customers.create, {"name": "held"})
+        sandbox.wait_until_held()
+        assert names(account) == ["held"]
+        with pytest.raises(NotYet):
+            call.result(timeout=0.1)
+
+        sandbox.release()
+        assert call.result(timeout=5).name == "held"
+
+
+def test_error_500_does_nothing(account: Account, sandbox: SandboxProcess) -> None:
+    sandbox.fault(operation="POST /v1/customers$", mode="error_500")
+
+    with pytest.raises(stripe.APIError) as failure:
+        account.api.customers.create({"name": "x"}, {"idempotency_key": "k1"})
+
+    assert failure.value.http_status == 500
+    assert names(account) == []
+    account.api.customers.create({"name": "x"}, {"idempotency_key": "k1"})
+    assert names(account) == ["x"]
+
+
+def test_rate_limit_says_when_to_come_back(account: Account, sandbox: SandboxProcess) -> None:
+    sandbox.fault(operation="GET /v1/customers", mode="rate_limit")
+
+    with pytest.raises(stripe.RateLimitError) as failure:
+        account.api.customers.list()
+
+    assert failure.value.http_status == 429
+    assert failure.value.headers is not None
+    assert failure.value.headers["Retry-After"] == "1"
+    assert names(account) == []
+
+
+def test_timeout_after_commit_is_mended_by_the_same_key(account: Account, sandbox: SandboxProcess) -> None:
+    sandbox.fault(operation="POST /v1/customers$", mode="timeout_after_commit")
+
+    with pytest.raises(stripe.APIConnectionError):
+        account.api.customers.create({"name": "x"}, {"idempotency_key": "k1"})
+    again = account.api.customers.create({"name": "x"}, {"idempotency_key": "k1"})
+
+    assert again.last_response is not None
+    assert again.last_response.headers["Idempotent-Replayed"] == "true"
+    assert names(account) == ["x"]
+
+
+def test_the_sdk_retries_over_faults(account: Account, sandbox: SandboxProcess) -> None:
+    sandbox.fault(operation="POST /v1/customers$", mode="timeout_after_commit")
+    sandbox.fault(operation="POST /v1/customers$", mode="error_500")
+
+    sdk(sandbox, retries=2).v1.customers.create({"name": "x"})
+
+    assert names(account) == ["x"]
+
+
+def test_a_fault_is_spent_after_its_times_and_leaves_others_alone(account: Account, sandbox: SandboxProcess) -> None:
+    sandbox.fault(operation="POST /v1/products", mode="error_500", times=2)
+    account.api.customers.create()
+
+    for _ in range(2):
+        with pytest.raises(stripe.APIError):
+            account.api.products.create({"name": "x"})
+    assert account.api.products.create({"name": "x"}).name == "x"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"operation": "POST", "mode": "explode"}, "a mode of hold_before"),
+        ({"event": "invoice.paid", "mode": "error_500"}, "a mode of drop"),
+        ({"operation": "(", "mode": "error_500"}, "no regular expression"),
+    ],
+)
+def test_unknown_faults_are_refused(sandbox: SandboxProcess, fault: dict[str, str], words: str) -> None:
+    with pytest.raises(SandboxFailed, match=words):
+        sandbox.fault(**fault)  # type: ignore[arg-type]
+
+
+def test_clock_does_not_go_back_or_astray(sandbox: SandboxProcess) -> None:
+    with pytest.raises(SandboxFailed, match="cannot move back"):
+        sandbox.advance("2026-09-30T00:00:00Z")
+    with pytest.raises(SandboxFailed, match="no time zone"):
+        sandbox.advance("2026-10-30T00:00:00")
+    with pytest.raises(SandboxFailed, match="later than the year 9999"):
+        sandbox.advance(10**18)
+    assert sandbox.now() == 1_790_812_800
+
+
+def test_altered_line_is_planted_without_a_trace(account: Account, sandbox: SandboxProcess) -> None:
+    invoice = account.invoice(account.customer(), 1000, 500)
+    before = account.event_types()
+
+    sandbox.alter(invoice.lines.data[0].id, amount=999)
+
+    planted = account.api.invoices.retrieve(invoice.id)
+    assert [line.amount for line in planted.lines.data] == [999, 500]
+    assert [line.amount for line in account.api.invoices.line_items.list(invoice.id).data] == [999, 500]
+    assert planted.total == 1500
+    assert account.event_types() == before
+
+
+def test_reset_forgets_everything_and_lets_held_requests_go(account: Account, sandbox: SandboxProcess) -> None:
+    account.api.customers.create({"name": "old"})
+    sandbox.fault(operation="POST /v1/customers$", mode="hold_before")
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(account.api.customers.create, {"name": "new"})
+        sandbox.wait_until_held()
+        sandbox.reset(now="2027-01-01T00:00:00Z")
+        call.result(timeout=5)
+
+    assert names(account) == ["new"]
+    assert sandbox.now() == account.api.customers.list().data[0].created

@@ -1,0 +1,12 @@
+from django.apps import AppConfig
+
+
+class BillingConfig(AppConfig):
+    name = "billing"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Tell the apps below where billing's pages are."""
+        from billing import admin_hooks  # noqa: PLC0415  (it imports modules that need the apps to be loaded)
+
+        admin_hooks.connect()

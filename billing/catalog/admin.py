@@ -1,0 +1,138 @@
+"""Plans and prices to read. They are written by `manage.py load_catalog`, where a second person can review the change."""
+
+from django.contrib import admin
+from unfold.decorators import display
+
+from billing.admin_links import NOTHING, list_url, link, page_link
+from billing.catalog.models import Plan, PlanVersion, Rate, RateCard
+from billing.money_text import exact_text, minor_text, quantity_text
+from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
+
+
+def _fee(version: PlanVersion) -> str:
+    return minor_text(version.fee_minor, version.currency)
+
+
+def _included(version: PlanVersion) -> str:
+    return exact_text(version.included_amount, version.currency)
+
+
+def _price(rate: Rate) -> str:
+    return f"{exact_text(rate.unit_price, rate.rate_card.currency)} per {quantity_text(rate.unit_size)}"
+
+
+class PlanVersionInline(ReadOnlyInline):
+    model = PlanVersion
+    fields = ("version_link", "status", "fee", "included", "card_link", "published_at")
+    verbose_name_plural = "Versions"
+
+    def get_queryset(self, request):  # type: ignore[no-untyped-def]
+        return super().get_queryset(request).select_related("rate_card")
+
+    @display(description="Version")
+    def version_link(self, version: PlanVersion) -> str:
+        return page_link("billing.planversion", version.pk, f"v{version.version}")
+
+    @display(description="Fee a month and seat")
+    def fee(self, version: PlanVersion) -> str:
+        return _fee(version)
+
+    @display(description="Included usage")
+    def included(self, version: PlanVersion) -> str:
+        return _included(version)
+
+    @display(description="Rate card")
+    def card_link(self, version: PlanVersion) -> str:
+        return page_link("billing.ratecard", version.rate_card_id, version.rate_card)
+
+
+@admin.register(Plan)
+class PlanAdmin(ReadOnlyAdmin):
+    list_display = ("name", "code", "stripe_product_id")
+    search_fields = ("code", "name")
+    fields = ("name", "code", "stripe_product_id")
+    inlines = (PlanVersionInline,)
+
+
+@admin.register(PlanVersion)
+class PlanVersionAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "status_label", "fee", "included", "rate_card", "published_at")
+    list_select_related = ("plan", "rate_card")
+    list_filter = ("status",)
+    fields = (
+        "plan_link",
+        "version",
+        "status",
+        "fee",
+        "included",
+        "card_link",
+        "stripe_price_id",
+        "published_at",
+        "subscriptions_link",
+    )
+
+    @display(description="Status", label={"published": "success", "draft": "warning"})
+    def status_label(self, version: PlanVersion) -> str:
+        return version.status
+
+    @display(description="Fee a month and seat")
+    def fee(self, version: PlanVersion) -> str:
+        return _fee(version)
+
+    @display(description="Included usage a month and seat")
+    def included(self, version: PlanVersion) -> str:
+        return _included(version)
+
+    @display(description="Plan")
+    def plan_link(self, version: PlanVersion) -> str:
+        return page_link("billing.plan", version.plan_id, version.plan)
+
+    @display(description="Rate card")
+    def card_link(self, version: PlanVersion) -> str:
+        return page_link("billing.ratecard", version.rate_card_id, version.rate_card)
+
+    @display(description="Subscriptions")
+    def subscriptions_link(self, version: PlanVersion) -> str:
+        return link(list_url("billing.subscription", plan_version__id__exact=version.pk), "Subscriptions on these terms")
+
+
+class RateInline(ReadOnlyInline):
+    model = Rate
+    fields = ("model", "meter_code", "price", "effective_from")
+    verbose_name_plural = "Rates"
+
+    def get_queryset(self, request):  # type: ignore[no-untyped-def]
+        return super().get_queryset(request).select_related("rate_card")
+
+    @display(description="Price")
+    def price(self, rate: Rate) -> str:
+        return _price(rate)
+
+
+@admin.register(RateCard)
+class RateCardAdmin(ReadOnlyAdmin):
+    list_display = ("name", "code", "currency", "source")
+    search_fields = ("code", "name")
+    fields = ("name", "code", "currency", "source")
+    inlines = (RateInline,)
+
+
+@admin.register(Rate)
+class RateAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "rate_card", "price", "effective_from")
+    list_select_related = ("rate_card",)
+    list_filter = ("rate_card", "meter_code")
+    search_fields = ("model", "meter_code")
+    fields = ("card_link", "model", "meter_code", "price", "effective_from", "accrued_link")
+
+    @display(description="Price")
+    def price(self, rate: Rate) -> str:
+        return _price(rate)
+
+    @display(description="Rate card")
+    def card_link(self, rate: Rate) -> str:
+        return page_link("billing.ratecard", rate.rate_card_id, rate.rate_card)
+
+    @display(description="Usage at this rate", empty_value=NOTHING)
+    def accrued_link(self, rate: Rate) -> str:
+        return link(list_url("billing.usageaccrualline", rate__id__exact=rate.pk), "Accrued at this rate")

@@ -1,0 +1,30 @@
+"""Make the address at which Stripe reaches this installation."""
+
+from argparse import ArgumentParser
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.management.base import BaseCommand, CommandError
+
+from billing.stripe.endpoints import set_up_endpoint
+from billing.stripe.errors import StripeRefused, StripeUnavailable
+
+
+class Command(BaseCommand):
+    """Create the webhook endpoint at Stripe, or bring its list of events up to date."""
+
+    help = "Creates the webhook endpoint at Stripe and stores its secret. Safe to run again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--url", required=True, help="Where this site is reached, such as https://billing.example.com"
+        )
+
+    def handle(self, *args: Any, url: str, **options: Any) -> None:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            raise CommandError(f"--url {url} is no address: give one such as https://billing.example.com.")
+        try:
+            endpoint = set_up_endpoint(base_url=url)
+        except (StripeRefused, StripeUnavailable) as problem:
+            raise CommandError(str(problem)) from problem
+        self.stdout.write(f"{endpoint.id} {endpoint.url}")

@@ -1,0 +1,13 @@
+"""The rules no single row can show, as triggers: what touched money is neither edited nor deleted. Told in sql/0002_rules.sql."""
+
+from pathlib import Path
+
+from django.db import migrations
+
+SQL = Path(__file__).parent / "sql" / "0002_rules.sql"
+
+
+class Migration(migrations.Migration):
+    dependencies = [("billing", "0001_initial")]
+
+    operations = [migrations.RunSQL(SQL.read_text(encoding="utf-8"))]

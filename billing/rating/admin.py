@@ -1,0 +1,213 @@
+"""Accruals to read: what each run of rating added, for which price, and which grants it burned."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import display
+
+from billing.admin_links import link, list_url, page_link, windows_url
+from billing.money_text import exact_text, quantity_text
+from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
+from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
+
+_FUNDING = ("rated", "included", "credited", "unbilled")
+
+
+class FundingColumns:
+    """The four figures of an accrual or of one of its lines: what usage cost, and who paid for it."""
+
+    def _currency(self, row: Any) -> str:
+        raise NotImplementedError
+
+    @display(description="Rated", ordering="rated")
+    def rated_text(self, row: Any) -> str:
+        return exact_text(row.rated, self._currency(row))
+
+    @display(description="Included", ordering="included")
+    def included_text(self, row: Any) -> str:
+        return exact_text(row.included, self._currency(row))
+
+    @display(description="Credited", ordering="credited")
+    def credited_text(self, row: Any) -> str:
+        return exact_text(row.credited, self._currency(row))
+
+    @display(description="Unbilled", ordering="unbilled")
+    def unbilled_text(self, row: Any) -> str:
+        return exact_text(row.unbilled, self._currency(row))
+
+
+_FUNDING_COLUMNS = ("rated_text", "included_text", "credited_text", "unbilled_text")
+
+
+class SummedList(ReadOnlyAdmin):
+    """A list that says what its rows come to, as soon as it is narrowed to less than everything."""
+
+    summed: tuple[str, ...] = ()
+    list_before_template = "admin/billing/sums.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        rows = getattr(response, "context_data", {}).get("cl") if hasattr(response, "context_data") else None
+        if rows is not None and rows.params and rows.result_count:
+            response.context_data["sums"] = self._sums(rows.queryset)
+        return response
+
+    def _sums(self, queryset: QuerySet[Any]) -> list[tuple[str, str]]:
+        totals = queryset.order_by().aggregate(**{f"sum_{name}": Sum(name) for name in self.summed})
+        return [(name.capitalize(), quantity_text(totals[f"sum_{name}"])) for name in self.summed]
+
+
+class UsageAccrualLineInline(FundingColumns, ReadOnlyInline):
+    model = UsageAccrualLine
+    fields = ("rate_link", "quantity_text", *_FUNDING_COLUMNS)
+    verbose_name_plural = "By price"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[UsageAccrualLine]:
+        return super().get_queryset(request).select_related("rate__rate_card")
+
+    def _currency(self, row: UsageAccrualLine) -> str:
+        return row.rate.rate_card.currency
+
+    @display(description="Price")
+    def rate_link(self, line: UsageAccrualLine) -> str:
+        return page_link("billing.rate", line.rate_id, line.rate)
+
+    @display(description="Quantity")
+    def quantity_text(self, line: UsageAccrualLine) -> str:
+        return quantity_text(line.quantity)
+
+
+class GrantDrawdownInline(ReadOnlyInline):
+    model = GrantDrawdown
+    fields = ("grant_link", "rate_link", "amount_text")
+    verbose_name_plural = "Grants burned"
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("billing.view_grantdrawdown")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[GrantDrawdown]:
+        return super().get_queryset(request).select_related("grant", "rate__rate_card")
+
+    @display(description="Grant")
+    def grant_link(self, drawdown: GrantDrawdown) -> str:
+        return page_link("promotions.creditgrant", drawdown.grant_id, drawdown.grant)
+
+    @display(description="For")
+    def rate_link(self, drawdown: GrantDrawdown) -> str:
+        return page_link("billing.rate", drawdown.rate_id, drawdown.rate)
+
+    @display(description="Burned")
+    def amount_text(self, drawdown: GrantDrawdown) -> str:
+        return exact_text(drawdown.amount, drawdown.rate.rate_card.currency)
+
+
+@admin.register(UsageAccrual)
+class UsageAccrualAdmin(FundingColumns, SummedList):
+    list_display = ("__str__", "customer_link", "period_link", *_FUNDING_COLUMNS, "recorded_at")
+    list_select_related = ("period__subscription__customer", "period__plan_version")
+    search_fields = ("=period__subscription__customer__customer_key",)
+    ordering = ("-id",)
+    linked_by = frozenset({"period__id__exact", "period__state__exact", "period__subscription__customer__id__exact"})
+    summed = _FUNDING
+    shown_with = {"entry_link": "ledger.view_journalentry"}
+    fields = (
+        "customer_link",
+        "period_link",
+        "revision",
+        *_FUNDING_COLUMNS,
+        "entry_link",
+        "aggregated_through",
+        "recorded_at",
+    )
+    inlines = (UsageAccrualLineInline, GrantDrawdownInline)
+
+    def _currency(self, row: UsageAccrual) -> str:
+        return row.period.plan_version.currency
+
+    @display(description="Customer")
+    def customer_link(self, accrual: UsageAccrual) -> str:
+        customer = accrual.period.subscription.customer
+        return page_link("billing.customer", customer.pk, customer)
+
+    @display(description="Period")
+    def period_link(self, accrual: UsageAccrual) -> str:
+        return page_link("billing.billingperiod", accrual.period_id, accrual.period)
+
+    @display(description="Journal entry")
+    def entry_link(self, accrual: UsageAccrual) -> str:
+        return page_link("ledger.journalentry", accrual.journal_entry_id, f"#{accrual.journal_entry_id}")
+
+
+@admin.register(UsageAccrualLine)
+class UsageAccrualLineAdmin(FundingColumns, SummedList):
+    list_display = ("accrual_link", "customer_link", "rate_link", "quantity_text", *_FUNDING_COLUMNS, "windows_link")
+    list_display_links = None
+    list_select_related = ("accrual__period__subscription__customer", "rate__rate_card")
+    search_fields = ("=accrual__period__subscription__customer__customer_key",)
+    ordering = ("-id",)
+    linked_by = frozenset(
+        {"accrual__period__id__exact", "accrual__id__gt", "accrual__id__lte", "rate__id__exact"}
+    )
+    summed = ("quantity", *_FUNDING)
+    fields = ("accrual_link", "customer_link", "rate_link", "quantity_text", *_FUNDING_COLUMNS, "windows_link")
+
+    def _currency(self, row: UsageAccrualLine) -> str:
+        return row.rate.rate_card.currency
+
+    @display(description="Accrual")
+    def accrual_link(self, line: UsageAccrualLine) -> str:
+        return page_link("billing.usageaccrual", line.accrual_id, line.accrual)
+
+    @display(description="Customer")
+    def customer_link(self, line: UsageAccrualLine) -> str:
+        customer = line.accrual.period.subscription.customer
+        return page_link("billing.customer", customer.pk, customer)
+
+    @display(description="Price")
+    def rate_link(self, line: UsageAccrualLine) -> str:
+        return page_link("billing.rate", line.rate_id, line.rate)
+
+    @display(description="Quantity", ordering="quantity")
+    def quantity_text(self, line: UsageAccrualLine) -> str:
+        return quantity_text(line.quantity)
+
+    @display(description="Usage")
+    def windows_link(self, line: UsageAccrualLine) -> str:
+        period = line.accrual.period
+        url = windows_url(
+            customer_key=period.subscription.customer.customer_key,
+            start=period.starts_at,
+            end=period.ends_at,
+            meter_code=line.rate.meter_code,
+            dimension_model=line.rate.model,
+        )
+        return link(url, "Windows")
+
+
+@admin.register(GrantDrawdown)
+class GrantDrawdownAdmin(SummedList):
+    list_display = ("accrual_link", "grant_link", "rate_link", "amount_text")
+    list_display_links = None
+    list_select_related = ("accrual", "grant", "rate__rate_card")
+    ordering = ("-id",)
+    linked_by = frozenset({"grant__id__exact", "accrual__period__id__exact"})
+    summed = ("amount",)
+    fields = ("accrual_link", "grant_link", "rate_link", "amount_text")
+
+    @display(description="Accrual")
+    def accrual_link(self, drawdown: GrantDrawdown) -> str:
+        return page_link("billing.usageaccrual", drawdown.accrual_id, drawdown.accrual)
+
+    @display(description="Grant")
+    def grant_link(self, drawdown: GrantDrawdown) -> str:
+        return page_link("promotions.creditgrant", drawdown.grant_id, drawdown.grant)
+
+    @display(description="For")
+    def rate_link(self, drawdown: GrantDrawdown) -> str:
+        return page_link("billing.rate", drawdown.rate_id, drawdown.rate)
+
+    @display(description="Burned", ordering="amount")
+    def amount_text(self, drawdown: GrantDrawdown) -> str:
+        return exact_text(drawdown.amount, drawdown.rate.rate_card.currency)

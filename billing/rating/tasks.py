@@ -1,0 +1,12 @@
+"""Regular rating; each task makes one domain call."""
+
+from celery import shared_task
+
+from billing.rating import operations
+from config import clock
+
+
+@shared_task(queue="money")
+def task_accrue_usage(**_: object) -> int:
+    """Accrue the open periods whose usage changed."""
+    return operations.accrue_changed_periods(now=clock.now())

@@ -1,0 +1,121 @@
+"""Subscriptions and their billing periods to read, with links down to what a period's figures are made of."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from billing.admin_links import link, list_url, page_link, windows_url
+from billing.money_text import exact_text
+from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
+from billing.stripe.dashboard import object_text
+from billing.subscriptions.models import BillingPeriod, Subscription
+
+STATUS_COLOURS = {
+    Subscription.Status.ACTIVE.label: "success",
+    Subscription.Status.TRIALING.label: "info",
+    Subscription.Status.PAST_DUE.label: "danger",
+    Subscription.Status.UNPAID.label: "danger",
+    Subscription.Status.INCOMPLETE.label: "warning",
+}
+PERIOD_STATE_COLOURS = {BillingPeriod.State.OPEN.label: "info", BillingPeriod.State.CLOSED.label: "success"}
+
+
+class BillingPeriodInline(ReadOnlyInline):
+    model = BillingPeriod
+    fields = ("period_link", "state", "seats", "allowance_text", "closed_at")
+    ordering = ("-starts_at",)
+    verbose_name_plural = "Billing periods"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BillingPeriod]:
+        return super().get_queryset(request).select_related("plan_version")
+
+    @display(description="Period")
+    def period_link(self, period: BillingPeriod) -> str:
+        return page_link("billing.billingperiod", period.pk, period)
+
+    @display(description="Allowance")
+    def allowance_text(self, period: BillingPeriod) -> str:
+        return exact_text(period.allowance, period.plan_version.currency)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "customer_link", "plan_version", "seats", "status_label", "started_at")
+    list_select_related = ("customer", "plan_version__plan")
+    list_filter = ("status", "plan_version__plan")
+    search_fields = ("customer__customer_key", "customer__name", "=stripe_subscription_id")
+    linked_by = frozenset({"plan_version__id__exact"})
+    fields = ("customer_link", "terms_link", "seats", "status_label", "started_at", "anchor_at", "stripe_object")
+    inlines = (BillingPeriodInline,)
+
+    @display(description="Customer", ordering="customer__name")
+    def customer_link(self, subscription: Subscription) -> str:
+        return page_link("billing.customer", subscription.customer_id, subscription.customer)
+
+    @display(description="Terms")
+    def terms_link(self, subscription: Subscription) -> str:
+        return page_link("billing.planversion", subscription.plan_version_id, subscription.plan_version)
+
+    @display(description="Status", ordering="status", label=STATUS_COLOURS)
+    def status_label(self, subscription: Subscription) -> str:
+        return subscription.get_status_display()
+
+    @display(description="At Stripe")
+    def stripe_object(self, subscription: Subscription) -> str:
+        return object_text("subscriptions", subscription.stripe_subscription_id)
+
+
+@admin.register(BillingPeriod)
+class BillingPeriodAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "customer_link", "plan_version", "seats", "allowance_text", "state_label")
+    list_select_related = ("subscription__customer", "plan_version__plan")
+    list_filter = ("state",)
+    search_fields = ("subscription__customer__customer_key", "subscription__customer__name")
+    linked_by = frozenset({"subscription__id__exact", "subscription__customer__id__exact"})
+    ordering = ("-starts_at", "-id")
+    fields = (
+        "customer_link",
+        "starts_at",
+        "ends_at",
+        "terms_link",
+        "seats",
+        "allowance_text",
+        "state_label",
+        "closed_at",
+        "accruals_link",
+        "lines_link",
+        "windows_link",
+    )
+
+    @display(description="Customer")
+    def customer_link(self, period: BillingPeriod) -> str:
+        customer = period.subscription.customer
+        return page_link("billing.customer", customer.pk, customer)
+
+    @display(description="Terms")
+    def terms_link(self, period: BillingPeriod) -> str:
+        return page_link("billing.planversion", period.plan_version_id, period.plan_version)
+
+    @display(description="Allowance", ordering="allowance")
+    def allowance_text(self, period: BillingPeriod) -> str:
+        return exact_text(period.allowance, period.plan_version.currency)
+
+    @display(description="State", ordering="state", label=PERIOD_STATE_COLOURS)
+    def state_label(self, period: BillingPeriod) -> str:
+        return period.get_state_display()
+
+    @display(description="Accruals")
+    def accruals_link(self, period: BillingPeriod) -> str:
+        return link(list_url("billing.usageaccrual", period__id__exact=period.pk), "Each run of rating")
+
+    @display(description="By price")
+    def lines_link(self, period: BillingPeriod) -> str:
+        return link(list_url("billing.usageaccrualline", accrual__period__id__exact=period.pk), "Accrued, price by price")
+
+    @display(description="Usage")
+    def windows_link(self, period: BillingPeriod) -> str:
+        url = windows_url(
+            customer_key=period.subscription.customer.customer_key, start=period.starts_at, end=period.ends_at
+        )
+        return link(url, "Hourly windows of this period")

@@ -1,0 +1,78 @@
+"""All reads about grants. What is left of a grant is the balance of its ledger account and nowhere else."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from ledger import queries as ledger_queries
+from promotions.accounting import GRANT_ACCOUNT_KIND, grant_account
+from promotions.burn_down import GrantBalance
+from promotions.models import CreditGrant
+
+__all__ = ["GrantTerms", "available", "grant_account", "grants_by_id", "grants_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class GrantTerms:
+    """A grant as others may show it; `amount` is what was granted, in currency units; `reason` is for staff only."""
+
+    grant_id: int
+    name: str
+    kind: str
+    amount: Decimal
+    currency: str
+    expires_at: datetime | None
+    reason: str
+    issued_by: str
+
+
+def available(grant_id: int) -> Decimal:
+    """Return what is left of the grant, in currency units; zero once it has ended."""
+    return ledger_queries.balance_of(grant_account(grant_id))
+
+
+def grants_of(customer_key: str, *, currency: str | None = None) -> list[GrantBalance]:
+    """Return all grants of a customer, ended ones too, in id order with what is left of each; two queries."""
+    grants = CreditGrant.objects.filter(customer_key=customer_key).order_by("pk")
+    if currency is not None:
+        grants = grants.filter(currency=currency)
+    found = list(grants)
+    if not found:
+        return []
+    balances = {
+        account.code: account.balance
+        for account in ledger_queries.balances_of_customer(customer_key)
+        if account.kind == GRANT_ACCOUNT_KIND
+    }
+    return [
+        GrantBalance(
+            grant_id=grant.pk,
+            kind=grant.kind,
+            priority=grant.priority,
+            effective_at=grant.effective_at,
+            expires_at=grant.expires_at,
+            recorded_at=grant.recorded_at,
+            amount=grant.amount,
+            available=balances[grant_account(grant.pk)],
+            ended_at=grant.ended_at,
+        )
+        for grant in found
+    ]
+
+
+def grants_by_id(grant_ids: Iterable[int]) -> dict[int, GrantTerms]:
+    """Return the terms of several grants; one query."""
+    return {
+        grant.pk: GrantTerms(
+            grant_id=grant.pk,
+            name=grant.name,
+            kind=grant.kind,
+            amount=grant.amount,
+            currency=grant.currency,
+            expires_at=grant.expires_at,
+            reason=grant.reason,
+            issued_by=grant.issued_by,
+        )
+        for grant in CreditGrant.objects.filter(pk__in=list(grant_ids))
+    }

@@ -1,0 +1,225 @@
+# mypy: disable-error-code="comparison-overlap"
+# (whole amounts stand beside Decimals)
+"""A catalogue is loaded by adding; what was published stays."""
+
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from billing.catalog.document import CatalogInvalid, read_yaml
+from billing.catalog.models import Plan, PlanVersion, Rate, RateCard
+from billing.catalog.operations import (
+    CatalogConflict,
+    CatalogLoad,
+    PlanVersionNotFound,
+    load_catalog,
+    publish_plan_version,
+)
+from billing.catalog.queries import published_plan_version, rates_for
+from tests.factories import NOVEMBER, OCTOBER, PlanVersionFactory, RateCardFactory, RateFactory
+
+pytestmark = pytest.mark.django_db
+
+DEMO = Path(__file__).resolve().parents[3] / "config" / "demo" / "catalogue.yaml"
+TOKEN_CLASSES = {"input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"}
+START = datetime(2020, 1, 1, tzinfo=UTC)
+NOTHING = CatalogLoad(rate_cards=0, rates=0, plans=0, plan_versions=0)
+
+
+def document(**version: Any) -> dict[str, Any]:
+    terms = {"version": 1, "currency": "USD", "fee_minor": 2000, "included_amount": "20", "rate_card": "public"}
+    return {
+        "rate_cards": [
+            {
+                "code": "public",
+                "name": "Public",
+                "currency": "USD",
+                "effective_from": START,
+                "models": [{"model": "opus", "rates": {"input_tokens": "5", "output_tokens": "25"}}],
+            }
+        ],
+        "plans": [{"code": "pro", "name": "Pro", "versions": [{**terms, **version}]}],
+    }
+
+
+def with_rate(price: str, effective_from: datetime, meter: str = "input_tokens") -> dict[str, Any]:
+    changed = deepcopy(document())
+    changed["rate_cards"][0]["models"].append(
+        {"model": "opus", "rates": {meter: price}, "effective_from": effective_from}
+    )
+    return changed
+
+
+class TestLoadCatalog:
+    def test_adds_everything_and_publishes(self) -> None:
+        loaded = load_catalog(document(), now=OCTOBER)
+
+        assert loaded == CatalogLoad(rate_cards=1, rates=2, plans=1, plan_versions=1)
+        version = published_plan_version("pro")
+        assert version is not None
+        assert (version.fee_minor, version.included_amount, version.published_at) == (2000, 20, OCTOBER)
+
+    def test_loaded_again_changes_nothing(self) -> None:
+        load_catalog(document(), now=OCTOBER)
+
+        assert load_catalog(document(included_amount="20.00"), now=NOVEMBER) == NOTHING
+
+    @pytest.mark.parametrize("terms", [{"fee_minor": 2500}, {"included_amount": "25"}], ids=str)
+    def test_published_terms_do_not_change(self, terms: dict[str, Any]) -> None:
+        load_catalog(document(), now=OCTOBER)
+
+        with pytest.raises(CatalogConflict, match=next(iter(terms))):
+            load_catalog(document(**terms), now=NOVEMBER)
+
+    def test_draft_terms_do_and_can_be_published_later(self) -> None:
+        load_catalog(document(status="draft", fee_minor=1), now=OCTOBER)
+        assert published_plan_version("pro") is None
+
+        load_catalog(document(), now=NOVEMBER)
+
+        version = published_plan_version("pro")
+        assert version is not None
+        assert (version.fee_minor, version.published_at) == (2000, NOVEMBER)
+
+    def test_new_versions_stand_beside_the_old(self) -> None:
+        load_catalog(document(), now=OCTOBER)
+        load_catalog(document(version=2, fee_minor=2500), now=NOVEMBER)
+
+        newest, first = published_plan_version("pro"), published_plan_version("pro", 1)
+        assert newest is not None
+        assert first is not None
+        assert (newest.fee_minor, first.fee_minor) == (2500, 2000)
+
+    def test_a_rate_is_followed_by_another_from_an_instant_on(self) -> None:
+        load_catalog(document(), now=OCTOBER)
+
+        assert load_catalog(with_rate("6", NOVEMBER), now=OCTOBER).rates == 1
+        assert Rate.objects.filter(meter_code="input_tokens").count() == 2
+
+    @pytest.mark.parametrize(
+        ("price", "effective_from", "words"),
+        [("6", START, "cannot change"), ("6", OCTOBER - timedelta(days=1), "reprice")],
+        ids=["rewritten", "in the past"],
+    )
+    def test_usage_of_the_past_is_not_repriced(self, price: str, effective_from: datetime, words: str) -> None:
+        load_catalog(document(), now=OCTOBER)
+
+        with pytest.raises(CatalogConflict, match=words):
+            load_catalog(with_rate(price, effective_from), now=OCTOBER)
+
+    def test_one_price_given_twice_is_refused(self) -> None:
+        with pytest.raises(CatalogConflict, match="twice"):
+            load_catalog(with_rate("5", START), now=OCTOBER)
+
+    def test_a_meter_never_priced_before_may_have_a_price_for_the_past(self) -> None:
+        load_catalog(document(), now=OCTOBER)
+
+        assert load_catalog(with_rate("1", START, meter="searches"), now=NOVEMBER).rates == 1
+
+    def test_is_all_or_nothing(self) -> None:
+        broken = document()
+        version = {**broken["plans"][0]["versions"][0], "rate_card": "none"}
+        broken["plans"].append({"code": "x", "name": "X", "versions": [version]})
+
+        with pytest.raises(CatalogInvalid, match="none"):
+            load_catalog(broken, now=OCTOBER)
+
+        assert not RateCard.objects.exists()
+        assert not Plan.objects.exists()
+
+    def test_a_plan_is_priced_in_the_currency_of_its_card(self) -> None:
+        with pytest.raises(CatalogInvalid, match="EUR"):
+            load_catalog(document(currency="EUR"), now=OCTOBER)
+
+
+class TestPublishPlanVersion:
+    def test_is_done_once(self) -> None:
+        draft = PlanVersionFactory(is_draft=True)
+
+        publish_plan_version(plan_version_id=draft.pk, now=OCTOBER)
+        again = publish_plan_version(plan_version_id=draft.pk, now=NOVEMBER)
+
+        assert (again.status, again.published_at) == ("published", OCTOBER)
+
+    def test_a_retired_one_stays_retired(self) -> None:
+        version = PlanVersionFactory()
+        PlanVersion.objects.filter(pk=version.pk).update(status="retired")
+
+        with pytest.raises(CatalogConflict):
+            publish_plan_version(plan_version_id=version.pk, now=NOVEMBER)
+
+    def test_of_no_version_is_refused(self) -> None:
+        with pytest.raises(PlanVersionNotFound):
+            publish_plan_version(plan_version_id=0, now=OCTOBER)
+
+
+class TestRateTable:
+    def test_finds_the_rate_in_force(self) -> None:
+        card = RateCardFactory()
+        first = RateFactory(rate_card=card, effective_from=OCTOBER)
+        second = RateFactory(rate_card=card, effective_from=NOVEMBER, unit_price=Decimal(6))
+        RateFactory(rate_card=card, model="other", effective_from=START)
+        RateFactory(effective_from=START)
+
+        table = rates_for(card.pk)
+
+        instants = [OCTOBER - timedelta(microseconds=1), OCTOBER, NOVEMBER - timedelta(microseconds=1), NOVEMBER]
+        assert [table.lookup("input_tokens", first.model, at) for at in instants] == [None, first, first, second]
+        assert table.lookup("output_tokens", first.model, NOVEMBER) is None
+
+
+class TestDemoCatalogue:
+    def test_loads_by_command_and_again(self) -> None:
+        output = StringIO()
+
+        call_command("load_catalog", str(DEMO), stdout=output)
+        call_command("load_catalog", str(DEMO), stdout=output)
+
+        assert output.getvalue().splitlines() == [
+            "1 rate cards, 32 rates, 6 plans, 6 plan versions added.",
+            "0 rate cards, 0 rates, 0 plans, 0 plan versions added.",
+        ]
+
+    def test_holds_the_plans_and_prices_that_are_public(self) -> None:
+        load_catalog(read_yaml(DEMO.read_text()), now=OCTOBER)
+
+        terms = {v.plan.code: (v.fee_minor, v.included_amount) for v in PlanVersion.objects.select_related("plan")}
+        assert {code: terms[code] for code in ("hobby", "pro", "pro_plus", "ultra", "teams")} == {
+            "hobby": (0, 0),
+            "pro": (2000, 20),
+            "pro_plus": (6000, 70),
+            "ultra": (20000, 400),
+            "teams": (4000, 20),
+        }
+        opus = {rate.meter_code: rate.unit_price for rate in Rate.objects.filter(model="claude-opus-4.5")}
+        assert opus == {
+            "input_tokens": 5,
+            "output_tokens": 25,
+            "cache_write_tokens": Decimal("6.25"),
+            "cache_read_tokens": Decimal("0.5"),
+        }
+
+    def test_prices_every_token_class_of_every_model_so_that_a_token_has_an_exact_price(self) -> None:
+        load_catalog(read_yaml(DEMO.read_text()), now=OCTOBER)
+
+        models = set(Rate.objects.values_list("model", flat=True))
+        assert len(models) == 8
+        for model in models:
+            assert set(Rate.objects.filter(model=model).values_list("meter_code", flat=True)) == TOKEN_CLASSES
+        assert all(rate.unit_price == round(rate.unit_price, 6) for rate in Rate.objects.all())
+
+
+@pytest.mark.parametrize("content", [b"plans: [", b"\xff\xfe", b"plans: [{code: 1}]", None])
+def test_the_command_says_kindly_what_is_wrong_with_a_file(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "catalogue.yaml"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(CommandError, match=r"catalogue\.yaml"):
+        call_command("load_catalog", str(file))

@@ -1,0 +1,38 @@
+"""Fixtures of the tests that speak with the sandbox; each room's conftest imports what it uses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from tests.billing.thread import START, Thread
+from tests.sandbox.client import SandboxProcess
+
+
+@pytest.fixture(scope="session")
+def sandbox_process() -> Iterator[SandboxProcess]:
+    """One sandbox for all tests; each starts with an empty one."""
+    with SandboxProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def at_sandbox(sandbox_process: SandboxProcess, settings: Settings, tmp_path: Path) -> SandboxProcess:
+    """Our gateway speaks to the sandbox, every request and answer checked against Stripe's document."""
+    sandbox = sandbox_process
+    sandbox.reset(now=START)
+    settings.STRIPE_SECRET_KEY = "sk_test_" + "a" * 24
+    settings.STRIPE_TEST_SECRET_KEY = settings.STRIPE_SECRET_KEY
+    settings.STRIPE_API_BASE = sandbox.address
+    settings.STRIPE_HTTP_CLIENT = "tests.sandbox.conformance.CheckedClient"
+    settings.ALLOWED_HOSTS = ["testserver"]
+    settings.SECURE_SSL_REDIRECT = False
+    settings.STATIC_ROOT = tmp_path  # whitenoise warns about a folder that was never collected
+    return sandbox
+
+
+@pytest.fixture
+def thread(committed_db: None, at_sandbox: SandboxProcess) -> Thread:
+    """A world with a plan of 20 USD a month and no included usage."""
+    return Thread(at_sandbox)

@@ -17,7 +17,7 @@ MIRROR_QUEUE = "mirror"
 
 app = Celery("boring-billing")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_queues = [Queue(name) for name in (METERING_QUEUE, MONEY_QUEUE, MIRROR_QUEUE)]
+app.conf.task_queues = [Queue(name) for name in (METERING_QUEUE, MONEY_QUEUE, MIRROR_QUEUE)]  # type: ignore[no-untyped-call]
 app.conf.task_routes = {
     "metering.*": {"queue": METERING_QUEUE},
     "billing.stripe.tasks.task_refresh_mirror": {"queue": MIRROR_QUEUE},
@@ -44,6 +44,11 @@ app.conf.beat_schedule = {
     "accrue usage": every(60, "billing.rating.tasks.task_accrue_usage"),
     "refresh the Stripe mirror": every(30, "billing.stripe.tasks.task_refresh_mirror"),
     "poll events Stripe could not deliver": every(300, "billing.stripe.tasks.task_poll_missed_events"),
+    "expire credit grants": every(300, "promotions.tasks.task_expire_grants"),
+    "make event partitions ahead": {
+        "task": "metering.tasks.task_ensure_partitions",
+        "schedule": crontab(hour="4", minute="0"),
+    },
     "reconcile": {"task": "billing.reconciliation.tasks.task_reconcile", "schedule": crontab(hour="5", minute="0")},
 }
 # Tasks live in rooms as well as in apps (billing/stripe/tasks.py), so each room with tasks is named.

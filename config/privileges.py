@@ -36,6 +36,14 @@ APPEND_ONLY_TABLES: frozenset[str] = frozenset(
         "metering_subject",
     }
 )
+# Where a column must keep its default. `recorded_xid` says which transaction recorded an event: with an older one, the
+# event would lie behind the aggregator's cursor and never be counted.
+COLUMN_RIGHTS: dict[str, tuple[str, ...]] = {
+    "metering_event": (
+        "SELECT",
+        "INSERT (event_time, received_at, key, source, event_id, event_type, customer_key, data)",
+    ),
+}
 # Functions that run as their owner and are closed to everybody else.
 APPLICATION_FUNCTIONS = frozenset(
     {
@@ -63,6 +71,8 @@ def rights_on(table: Table) -> tuple[str, ...]:
     app = next((app for app in OWN_APPS if table.name.startswith(f"{app}_")), None)
     if table.is_partition or app in READ_ONLY_APPS or table.name in READ_ONLY_TABLES:
         return READ
+    if table.name in COLUMN_RIGHTS:
+        return COLUMN_RIGHTS[table.name]
     if table.name in APPEND_ONLY_TABLES:
         return APPEND
     return EVERYTHING if app is None else AMEND

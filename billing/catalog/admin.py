@@ -1,9 +1,13 @@
-"""Plans and prices to read. They are written by `manage.py load_catalog`, where a second person can review the change."""
+"""Plans and prices to read. They are written by `manage.py load_catalog`, so that a change is reviewed first."""
+
+from decimal import Decimal
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from unfold.decorators import display
 
-from billing.admin_links import NOTHING, list_url, link, page_link
+from billing.admin_links import NOTHING, link, list_url, page_link
 from billing.catalog.models import Plan, PlanVersion, Rate, RateCard
 from billing.money_text import exact_text, minor_text, quantity_text
 from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
@@ -18,7 +22,7 @@ def _included(version: PlanVersion) -> str:
 
 
 def _price(rate: Rate) -> str:
-    return f"{exact_text(rate.unit_price, rate.rate_card.currency)} per {quantity_text(rate.unit_size)}"
+    return f"{exact_text(rate.unit_price, rate.rate_card.currency)} per {quantity_text(Decimal(rate.unit_size))}"
 
 
 class PlanVersionInline(ReadOnlyInline):
@@ -26,8 +30,9 @@ class PlanVersionInline(ReadOnlyInline):
     fields = ("version_link", "status", "fee", "included", "card_link", "published_at")
     verbose_name_plural = "Versions"
 
-    def get_queryset(self, request):  # type: ignore[no-untyped-def]
-        return super().get_queryset(request).select_related("rate_card")
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PlanVersion]:
+        rows: QuerySet[PlanVersion] = super().get_queryset(request)
+        return rows.select_related("rate_card")
 
     @display(description="Version")
     def version_link(self, version: PlanVersion) -> str:
@@ -93,7 +98,9 @@ class PlanVersionAdmin(ReadOnlyAdmin):
 
     @display(description="Subscriptions")
     def subscriptions_link(self, version: PlanVersion) -> str:
-        return link(list_url("billing.subscription", plan_version__id__exact=version.pk), "Subscriptions on these terms")
+        return link(
+            list_url("billing.subscription", plan_version__id__exact=version.pk), "Subscriptions on these terms"
+        )
 
 
 class RateInline(ReadOnlyInline):
@@ -101,8 +108,9 @@ class RateInline(ReadOnlyInline):
     fields = ("model", "meter_code", "price", "effective_from")
     verbose_name_plural = "Rates"
 
-    def get_queryset(self, request):  # type: ignore[no-untyped-def]
-        return super().get_queryset(request).select_related("rate_card")
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Rate]:
+        rows: QuerySet[Rate] = super().get_queryset(request)
+        return rows.select_related("rate_card")
 
     @display(description="Price")
     def price(self, rate: Rate) -> str:

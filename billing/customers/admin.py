@@ -40,11 +40,9 @@ class CustomerAdmin(ReadOnlyAdmin):
         owed = Invoice.objects.filter(customer=OuterRef("pk"), status=Invoice.Status.OPEN).order_by()
         owed_minor = owed.values("customer").annotate(total=Sum("amount_remaining_minor")).values("total")
         subscriptions = Subscription.objects.select_related("plan_version__plan").order_by("-started_at", "-id")
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(owed_minor=Subquery(owed_minor, output_field=BigIntegerField()))
-            .prefetch_related(Prefetch("subscriptions", queryset=subscriptions, to_attr="latest_subscriptions"))
+        found: QuerySet[Customer] = super().get_queryset(request)
+        return found.annotate(owed_minor=Subquery(owed_minor, output_field=BigIntegerField())).prefetch_related(
+            Prefetch("subscriptions", queryset=subscriptions, to_attr="latest_subscriptions")
         )
 
     @display(description="Plan")
@@ -87,7 +85,8 @@ class CustomerAdmin(ReadOnlyAdmin):
         customer = self.get_object(request, object_id)
         if customer is not None and self.has_view_permission(request, customer):
             extra_context = {**(extra_context or {}), **self._sections(request, customer)}
-        return super().change_view(request, object_id, form_url, extra_context)
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        return response
 
     def _sections(self, request: HttpRequest, customer: Customer) -> dict[str, Any]:
         may = request.user.has_perm
@@ -154,7 +153,7 @@ class CustomerAdmin(ReadOnlyAdmin):
             "customer": customer,
             "form": form,
             "confirming": confirming,
-            "kind_label": dict(form.fields["kind"].choices).get(confirming["kind"], "") if confirming else "",
+            "kind_label": dict(issue_credit.KINDS)[confirming["kind"]] if confirming else "",
             "cancel_url": reverse("admin:billing_customer_change", args=[customer.pk]),
         }
         status = 422 if form.is_bound and form.errors else 200

@@ -25,7 +25,7 @@ from promotions import operations as promotion_operations
 
 _KEY_PREFIX = "admin-issue"
 # What a person may give away; paid credit comes from a paid invoice only.
-_KINDS = (("goodwill", "Goodwill: something went wrong"), ("promotional", "Promotional: to win or keep the customer"))
+KINDS = (("goodwill", "Goodwill: something went wrong"), ("promotional", "Promotional: to win or keep the customer"))
 
 
 class _Moment(forms.DateTimeInput):
@@ -38,8 +38,10 @@ class _Moment(forms.DateTimeInput):
 
 
 class IssueCreditForm(forms.Form):
-    amount = forms.DecimalField(min_value=Decimal("0.000000000001"), max_digits=12, widget=UnfoldAdminDecimalFieldWidget)
-    kind = forms.ChoiceField(choices=_KINDS, widget=UnfoldAdminSelectWidget)
+    amount = forms.DecimalField(
+        min_value=Decimal("0.000000000001"), max_digits=12, widget=UnfoldAdminDecimalFieldWidget
+    )
+    kind = forms.ChoiceField(choices=KINDS, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(
         max_length=200,
         widget=UnfoldAdminTextInputWidget,

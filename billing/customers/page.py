@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet, Sum
-from django.db.models.functions import Coalesce
 
 from billing.admin_links import windows_url
 from billing.charts import TOKENS, Chart, stacked_days
@@ -20,6 +19,7 @@ from billing.customers.models import Customer
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.page import PAST_DUE
 from billing.payments.models import Payment
+from billing.rating.models import UsageAccrual
 from billing.subscriptions.models import BillingPeriod, Subscription
 from ledger import queries as ledger_queries
 from metering import queries as metering_queries
@@ -30,6 +30,23 @@ PERIODS_SHOWN = 12
 INVOICES_SHOWN = 12
 PAYMENTS_SHOWN = 20
 May = Callable[[str], bool]
+_NOTHING = (Decimal(0),) * 4
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodFigures:
+    """A period and what its usage has come to, in currency units: rated = included + credited + unbilled."""
+
+    period: BillingPeriod
+    rated: Decimal
+    included: Decimal
+    credited: Decimal
+    unbilled: Decimal
+
+    @property
+    def allowance_used_percent(self) -> int:
+        """How much of the allowance is used, in whole percent, rounded down."""
+        return int(self.included * 100 / self.period.allowance) if self.period.allowance else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +84,25 @@ def subscriptions_of(customer: Customer) -> list[Subscription]:
     return list(found.order_by("-started_at", "-id"))
 
 
-def periods_of(customer: Customer) -> list[BillingPeriod]:
-    """The latest periods, newest first, each with what it has come to: rated, included, credited, unbilled."""
-    zero = Decimal(0)
-    figures = {name: Coalesce(Sum(f"accruals__{name}"), zero) for name in ("rated", "included", "credited", "unbilled")}
+def periods_of(customer: Customer) -> list[PeriodFigures]:
+    """The latest periods, newest first, each with what it has come to."""
     found = BillingPeriod.objects.filter(subscription__customer=customer).select_related("plan_version__plan")
-    return list(found.annotate(**figures).order_by("-starts_at", "-id")[:PERIODS_SHOWN])
+    periods = list(found.order_by("-starts_at", "-id")[:PERIODS_SHOWN])
+    sums = UsageAccrual.objects.filter(period__in=periods).values_list("period_id").order_by("period_id")
+    amounts = {
+        period_id: figures
+        for period_id, *figures in sums.annotate(
+            rated=Sum("rated"), included=Sum("included"), credited=Sum("credited"), unbilled=Sum("unbilled")
+        )
+    }
+    return [PeriodFigures(period, *amounts.get(period.pk, _NOTHING)) for period in periods]
 
 
-def chosen_period(periods: Sequence[BillingPeriod], *, period_id: str) -> BillingPeriod | None:
+def chosen_period(periods: Sequence[PeriodFigures], *, period_id: str) -> PeriodFigures | None:
     """The period asked for; else the latest with usage; else the latest. `periods` are newest first."""
-    asked_for = (period for period in periods if str(period.pk) == period_id)
-    with_usage = (period for period in periods if period.rated)
+    asked_for = (figures for figures in periods if str(figures.period.pk) == period_id)
+    with_usage = (figures for figures in periods if figures.rated)
     return next(asked_for, None) or next(with_usage, None) or next(iter(periods), None)
-
-
-def allowance_used_percent(period: BillingPeriod) -> int:
-    """How much of the allowance is used, in whole percent, rounded down."""
-    return int(period.included * 100 / period.allowance) if period.allowance else 0
 
 
 def usage_chart(*, customer_key: str, period: BillingPeriod) -> Chart:
@@ -153,15 +171,16 @@ def sections(*, customer: Customer, period_id: str, now: datetime, may: May) -> 
     subscriptions = subscriptions_of(customer)
     subscription = subscriptions[0] if subscriptions else None
     periods = periods_of(customer)
-    period = chosen_period(periods, period_id=period_id)
-    sees_usage = period is not None and may("metering.view_aggregationwindow")
+    figures = chosen_period(periods, period_id=period_id)
+    chart = None
+    if figures is not None and may("metering.view_aggregationwindow"):
+        chart = usage_chart(customer_key=customer.customer_key, period=figures.period)
     return {
         "subscriptions": subscriptions,
         "subscription": subscription,
         "periods": periods,
-        "period": period,
-        "allowance_used_percent": allowance_used_percent(period) if period else 0,
-        "usage_chart": usage_chart(customer_key=customer.customer_key, period=period) if sees_usage else None,
+        "figures": figures,
+        "usage_chart": chart,
         "standing": standing_of(customer, subscription=subscription),
         "grants": grants_of(customer, now=now) if may("promotions.view_creditgrant") else None,
         "invoices": list(invoices_of(customer)) if may("billing.view_invoice") else None,

@@ -5,9 +5,10 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from unfold.decorators import display
 
-from billing.admin_links import link, list_url, page_link, windows_url
+from billing.admin_links import link, page_link, windows_url
 from billing.money_text import exact_text, quantity_text
 from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
 from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
@@ -48,10 +49,11 @@ class SummedList(ReadOnlyAdmin):
     list_before_template = "admin/billing/sums.html"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        response = super().changelist_view(request, extra_context)
-        rows = getattr(response, "context_data", {}).get("cl") if hasattr(response, "context_data") else None
-        if rows is not None and rows.params and rows.result_count:
-            response.context_data["sums"] = self._sums(rows.queryset)
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data is not None:
+            rows = response.context_data.get("cl")
+            if rows is not None and rows.params and rows.result_count:
+                response.context_data["sums"] = self._sums(rows.queryset)
         return response
 
     def _sums(self, queryset: QuerySet[Any]) -> list[tuple[str, str]]:
@@ -65,7 +67,8 @@ class UsageAccrualLineInline(FundingColumns, ReadOnlyInline):
     verbose_name_plural = "By price"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageAccrualLine]:
-        return super().get_queryset(request).select_related("rate__rate_card")
+        rows: QuerySet[UsageAccrualLine] = super().get_queryset(request)
+        return rows.select_related("rate__rate_card")
 
     def _currency(self, row: UsageAccrualLine) -> str:
         return row.rate.rate_card.currency
@@ -88,7 +91,8 @@ class GrantDrawdownInline(ReadOnlyInline):
         return request.user.has_perm("billing.view_grantdrawdown")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[GrantDrawdown]:
-        return super().get_queryset(request).select_related("grant", "rate__rate_card")
+        rows: QuerySet[GrantDrawdown] = super().get_queryset(request)
+        return rows.select_related("grant", "rate__rate_card")
 
     @display(description="Grant")
     def grant_link(self, drawdown: GrantDrawdown) -> str:
@@ -147,9 +151,7 @@ class UsageAccrualLineAdmin(FundingColumns, SummedList):
     list_select_related = ("accrual__period__subscription__customer", "rate__rate_card")
     search_fields = ("=accrual__period__subscription__customer__customer_key",)
     ordering = ("-id",)
-    linked_by = frozenset(
-        {"accrual__period__id__exact", "accrual__id__gt", "accrual__id__lte", "rate__id__exact"}
-    )
+    linked_by = frozenset({"accrual__period__id__exact", "accrual__id__gt", "accrual__id__lte", "rate__id__exact"})
     summed = ("quantity", *_FUNDING)
     fields = ("accrual_link", "customer_link", "rate_link", "quantity_text", *_FUNDING_COLUMNS, "windows_link")
 

@@ -28,7 +28,8 @@ class BillingPeriodInline(ReadOnlyInline):
     verbose_name_plural = "Billing periods"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BillingPeriod]:
-        return super().get_queryset(request).select_related("plan_version")
+        rows: QuerySet[BillingPeriod] = super().get_queryset(request)
+        return rows.select_related("plan_version")
 
     @display(description="Period")
     def period_link(self, period: BillingPeriod) -> str:
@@ -111,7 +112,9 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
 
     @display(description="By price")
     def lines_link(self, period: BillingPeriod) -> str:
-        return link(list_url("billing.usageaccrualline", accrual__period__id__exact=period.pk), "Accrued, price by price")
+        return link(
+            list_url("billing.usageaccrualline", accrual__period__id__exact=period.pk), "Accrued, price by price"
+        )
 
     @display(description="Usage")
     def windows_link(self, period: BillingPeriod) -> str:

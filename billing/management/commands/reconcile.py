@@ -3,7 +3,7 @@
 import argparse
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
@@ -73,7 +73,7 @@ class Command(BaseCommand):
             )
 
     def _print(self, run: ReconciliationRun) -> None:
-        console = Console(file=self.stdout)
+        console = Console(file=cast("IO[str]", self.stdout))
         table = Table(title=f"Run {run.pk}: [{run.range_start:%F %T}, {run.range_end:%F %T}) UTC", title_justify="left")
         table.add_column("check")
         table.add_column("pairs", justify="right")

@@ -1,0 +1,181 @@
+"""
+The close of a period on Stripe's draft (DESIGN §9), in steps that are each a commit of their own.
+
+A step's work with Stripe happens before its commit and is idempotent: writes go through the outbox under a purpose
+named after the close, reads change nothing. So a crash between any two statements is mended by doing the step again,
+and two workers at once do no harm: the step moves on by a conditional update, which one of them loses.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from billing.invoicing.drafting import write_lines
+from billing.invoicing.models import InvoiceClose, InvoiceCloseStep, InvoiceLine
+from billing.invoicing.operations import HELD_CHARS_MAX
+from billing.invoicing.verification import ExpectedFee, differences, line_key
+from billing.rating.rating import RatingError
+from billing.stripe import gateway, outbox
+from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
+from billing.subscriptions.models import BillingPeriod
+from billing.subscriptions.operations import SubscriptionError
+from ledger.operations import LedgerError
+from metering.queries import aggregated_through
+
+Step = InvoiceClose.Step
+# How long after the end of a period its usage may still arrive and count as in time.
+CLOSE_GRACE = timedelta(seconds=settings.BILLING_CLOSE_GRACE_SECONDS)
+# A worker that died in a step is replaced after this long.
+LEASE = timedelta(seconds=settings.BILLING_LEASE_SECONDS)
+WAIT_FOR_USAGE = timedelta(seconds=3)
+WAIT_FIRST = timedelta(seconds=2)
+WAIT_MAX = timedelta(minutes=15)
+# Stripe's document gives no limit for one call; a request of this size stays far below its body limit.
+LINES_PER_CALL_MAX = 100
+
+
+class CloseWaits(Exception):
+    """The step cannot be done yet; its text says what it waits for."""
+
+
+class CloseHeld(Exception):
+    """The step must not be done before a person has looked; its text says why."""
+
+
+def advance_close(*, close_id: int, now: datetime) -> str:
+    """
+    Do the next step of a close, if it is due and not held, and return the last finished step.
+
+    A step that cannot be done now is put off; one that must not be done holds the close, visibly.
+    """
+    due = InvoiceClose.objects.filter(pk=close_id, held_reason="", next_attempt_at__lte=now)
+    taken = due.exclude(step=Step.FINALIZED).update(next_attempt_at=now + LEASE, attempts=F("attempts") + 1)
+    close = InvoiceClose.objects.select_related(
+        "invoice__customer", "period__subscription__customer", "period__plan_version"
+    ).get(pk=close_id)
+    if not taken:
+        return close.step
+    try:
+        return _STEPS[Step(close.step)](close, now)
+    except CloseHeld as held:
+        _note(close, held_reason=str(held)[:HELD_CHARS_MAX], error="")
+    except (StripeRefused, OutboxConflict) as refused:
+        _note(close, held_reason=f"Stripe refused: {refused}"[:HELD_CHARS_MAX], error=str(refused))
+    except CloseWaits as waits:
+        _note(close, error=str(waits), next_attempt_at=now + WAIT_FOR_USAGE)
+    except (StripeUnavailable, RatingError, SubscriptionError, LedgerError) as failure:
+        wait = min(WAIT_FIRST * 2 ** min(close.attempts - 1, 20), WAIT_MAX)
+        _note(close, error=f"{type(failure).__name__}: {failure}", next_attempt_at=now + wait)
+    return close.step
+
+
+def _note(close: InvoiceClose, **changes: object) -> None:
+    InvoiceClose.objects.filter(pk=close.pk, step=close.step).update(**changes)
+
+
+def _finish_step(close: InvoiceClose, step: Step, *, now: datetime, detail: str = "") -> str:
+    """Record a finished step, inside the transaction of its effects. The other of two workers changes nothing."""
+    moved = InvoiceClose.objects.filter(pk=close.pk, step=close.step)
+    if moved.update(step=step, next_attempt_at=now, attempts=0, error=""):
+        InvoiceCloseStep.objects.create(close=close, step=step, recorded_at=now, detail=detail[:500])
+    return step
+
+
+def _accrue(close: InvoiceClose, now: datetime) -> str:
+    """STARTED → ACCRUED: once every event of the period is in its window, rate it, write our lines, close it."""
+    period = _period(close)
+    complete_from = period.ends_at + CLOSE_GRACE
+    if aggregated_through() < complete_from:
+        raise CloseWaits(f"usage received before {complete_from:%F %T} is not aggregated yet")
+    with transaction.atomic():
+        # One worker at a time: accruing and writing the lines must see the same usage.
+        if not InvoiceClose.objects.select_for_update().filter(pk=close.pk, step=close.step).exists():
+            return InvoiceClose.objects.get(pk=close.pk).step
+        written = write_lines(invoice=close.invoice, period=period, now=now)
+        return _finish_step(close, Step.ACCRUED, now=now, detail=f"{len(written)} lines")
+
+
+def _push(close: InvoiceClose, now: datetime) -> str:
+    """ACCRUED → ITEMS_PUSHED: our lines onto the draft, in calls that are each made once."""
+    lines = list(close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE).order_by("position"))
+    period = _period(close)
+    for start in range(0, len(lines), LINES_PER_CALL_MAX):
+        chunk = lines[start : start + LINES_PER_CALL_MAX]
+        outbox.perform(
+            purpose=f"close:{close.pk}:lines:{chunk[0].position}",
+            operation="invoices.add_lines",
+            target=close.invoice.stripe_invoice_id,
+            params={"lines": [_line_params(line, period) for line in chunk]},
+            now=now,
+        )
+    with transaction.atomic():
+        return _finish_step(close, Step.ITEMS_PUSHED, now=now, detail=f"{len(lines)} lines")
+
+
+def _line_params(line: InvoiceLine, period: BillingPeriod) -> dict[str, object]:
+    return {
+        "amount": line.amount_minor,
+        "description": line.description,
+        "discountable": False,
+        "metadata": {"line": str(line.pk)},
+        "period": {"start": int(period.starts_at.timestamp()), "end": int(period.ends_at.timestamp())},
+    }
+
+
+def _verify(close: InvoiceClose, now: datetime) -> str:
+    """ITEMS_PUSHED → VERIFIED: every line is there once, at our amount, and nothing else but the expected fee."""
+    fetched, stripe_lines = gateway.invoice_with_lines(close.invoice.stripe_invoice_id)
+    rows = {str(line.pk): line for line in close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE)}
+    found = differences(
+        invoice=fetched,
+        stripe_lines=stripe_lines,
+        ours={key: row.amount_minor for key, row in rows.items()},
+        fee=_expected_fee(_period(close)),
+        currency=close.invoice.currency,
+    )
+    if found:
+        raise CloseHeld("; ".join(found))
+    for line in stripe_lines:
+        if line_key(line):
+            rows[line_key(line)].stripe_line_id = line["id"]
+    with transaction.atomic():
+        InvoiceLine.objects.bulk_update(rows.values(), ["stripe_line_id"])
+        return _finish_step(close, Step.VERIFIED, now=now, detail=f"total {fetched['total']}")
+
+
+def _expected_fee(period: BillingPeriod) -> ExpectedFee:
+    following = BillingPeriod.objects.select_related("plan_version").get(
+        subscription_id=period.subscription_id, starts_at=period.ends_at
+    )
+    terms = following.plan_version
+    return ExpectedFee(price_id=terms.stripe_price_id or "", amount_minor=terms.fee_minor * following.seats)
+
+
+def _finalize(close: InvoiceClose, now: datetime) -> str:
+    """VERIFIED → FINALIZED: Stripe numbers the invoice and, from now on by itself, collects it."""
+    outbox.perform(
+        purpose=f"close:{close.pk}:finalize",
+        operation="invoices.finalize",
+        target=close.invoice.stripe_invoice_id,
+        params={"auto_advance": True},
+        now=now,
+    )
+    with transaction.atomic():
+        return _finish_step(close, Step.FINALIZED, now=now)
+
+
+def _period(close: InvoiceClose) -> BillingPeriod:
+    if close.period is None:
+        raise CloseHeld("the close names no period")
+    return close.period
+
+
+_STEPS: dict[Step, Callable[[InvoiceClose, datetime], str]] = {
+    Step.STARTED: _accrue,
+    Step.ACCRUED: _push,
+    Step.ITEMS_PUSHED: _verify,
+    Step.VERIFIED: _finalize,
+}

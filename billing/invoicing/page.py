@@ -1,0 +1,116 @@
+"""All that an invoice's page shows. What the reader may not open is not read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Max, Q
+
+from billing.admin_links import list_url, page_url
+from billing.invoicing.models import Invoice, InvoiceClose, InvoiceLine
+from billing.invoicing.rounding import from_minor
+from billing.payments.models import Payment
+from billing.stripe.dashboard import object_text
+from billing.stripe.models import InboxEvent
+from ledger import queries as ledger_queries
+
+EVENTS_SHOWN = 50
+# Open, and a payment was tried and declined: the customer is late, not merely about to pay.
+PAST_DUE = Q(status=Invoice.Status.OPEN, attempt_count__gt=0)
+
+
+def is_past_due(invoice: Invoice) -> bool:
+    """The condition PAST_DUE, of a row already read."""
+    return invoice.status == Invoice.Status.OPEN and invoice.attempt_count > 0
+
+
+@dataclass(frozen=True, slots=True)
+class LineRow:
+    """A line, and where it is explained: the accruals it sums up, price by price."""
+
+    line: InvoiceLine
+    why_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineTotals:
+    """Sums over the lines, in currency units: exact + rounding = charged."""
+
+    exact: Decimal
+    rounding: Decimal
+    charged: Decimal
+
+
+def sections(*, invoice: Invoice, may: Callable[[str], bool]) -> Mapping[str, Any]:
+    """Everything the template needs, by name. A section the reader may not see is None."""
+    found = _lines_of(invoice)
+    billed_before = _billed_before(invoice, found)
+    lines = [LineRow(line, _why_url(line, billed_before)) for line in found]
+    return {
+        "invoice": invoice,
+        "is_past_due": is_past_due(invoice),
+        "stripe_object": object_text("invoices", invoice.stripe_invoice_id),
+        "lines": lines,
+        "line_totals": _totals([row.line for row in lines], currency=invoice.currency),
+        "close": _close_of(invoice) if may("billing.view_invoiceclose") else None,
+        "entry": _entry_of(invoice) if may("ledger.view_journalentry") else None,
+        "payments": _payments_of(invoice) if may("billing.view_payment") else None,
+        "events": _events_about(invoice) if may("billing.view_inboxevent") else None,
+    }
+
+
+def _lines_of(invoice: Invoice) -> list[InvoiceLine]:
+    found = InvoiceLine.objects.filter(invoice=invoice).select_related("rate", "period", "accrual")
+    return list(found.order_by("position"))
+
+
+def _billed_before(invoice: Invoice, lines: list[InvoiceLine]) -> dict[int, int]:
+    """By period, the last accrual that an earlier invoice had billed already; periods without one are left out."""
+    periods = {line.period_id for line in lines if line.period_id is not None}
+    earlier = InvoiceLine.objects.filter(period_id__in=periods, kind=InvoiceLine.Kind.USAGE)
+    earlier = earlier.filter(invoice__created_at__lt=invoice.created_at).exclude(invoice__status=Invoice.Status.VOID)
+    rows = earlier.values("period_id").order_by("period_id").annotate(last=Max("accrual_id"))
+    return {row["period_id"]: row["last"] for row in rows}
+
+
+def _why_url(line: InvoiceLine, billed_before: Mapping[int, int]) -> str:
+    """
+    The accrual lines whose unbilled amounts add up to a usage line: of its period and price, after those that an
+    earlier invoice had billed, up to the one it was made at. A coverage line of no price leads to its period.
+    """
+    if line.period_id is None:
+        return ""
+    if line.rate_id is None:
+        return page_url("billing.billingperiod", line.period_id)
+    filters = {"accrual__period__id__exact": line.period_id, "rate__id__exact": line.rate_id}
+    if line.period_id in billed_before:
+        filters["accrual__id__gt"] = billed_before[line.period_id]
+    if line.accrual_id is not None:
+        filters["accrual__id__lte"] = line.accrual_id
+    return list_url("billing.usageaccrualline", **filters)
+
+
+def _totals(lines: list[InvoiceLine], *, currency: str) -> LineTotals:
+    return LineTotals(
+        exact=sum((line.exact_amount for line in lines), Decimal(0)),
+        rounding=sum((line.rounding for line in lines), Decimal(0)),
+        charged=from_minor(sum(line.amount_minor for line in lines), currency),
+    )
+
+
+def _close_of(invoice: Invoice) -> InvoiceClose | None:
+    return InvoiceClose.objects.filter(invoice=invoice).prefetch_related("steps").select_related("period").first()
+
+
+def _entry_of(invoice: Invoice) -> ledger_queries.Entry | None:
+    return ledger_queries.entry_by_key(f"invoice_finalized:{invoice.stripe_invoice_id}")
+
+
+def _payments_of(invoice: Invoice) -> list[Payment]:
+    return list(Payment.objects.filter(invoice=invoice).order_by("occurred_at", "id"))
+
+
+def _events_about(invoice: Invoice) -> list[InboxEvent]:
+    found = InboxEvent.objects.filter(object_id=invoice.stripe_invoice_id).defer("payload")
+    return list(found.order_by("stripe_created_at", "event_id")[:EVENTS_SHOWN])

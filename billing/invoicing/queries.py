@@ -1,0 +1,88 @@
+"""Reading invoices and closes."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+
+from billing.invoicing.models import Invoice, InvoiceClose, InvoiceLine
+from billing.payments.operations import instant
+from billing.rating.models import UsageAccrual
+from billing.subscriptions.models import BillingPeriod
+
+Status = Invoice.Status
+BROKER_TIME = timedelta(seconds=30)
+# An invoice only ever moves towards the end of this order; paid and void are ends.
+_STAGES = {Status.DRAFT: 0, Status.OPEN: 1, Status.UNCOLLECTIBLE: 2, Status.PAID: 3, Status.VOID: 3}
+
+
+def stage(status: str) -> int:
+    """How far in its life an invoice with this status is."""
+    return _STAGES[Status(status)]
+
+
+def projected_fields(fetched: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of Invoice that follow Stripe's object."""
+    moments = fetched["status_transitions"]
+    return {
+        "number": fetched.get("number") or "",
+        "status": fetched["status"],
+        "total_minor": fetched["total"],
+        "amount_due_minor": fetched["amount_due"],
+        "amount_paid_minor": fetched["amount_paid"],
+        "amount_remaining_minor": fetched["amount_remaining"],
+        "starting_balance_minor": fetched["starting_balance"],
+        "ending_balance_minor": fetched.get("ending_balance"),
+        "attempt_count": fetched["attempt_count"],
+        "next_payment_attempt_at": _instant_or_none(fetched.get("next_payment_attempt")),
+        "finalized_at": _instant_or_none(moments.get("finalized_at")),
+        "paid_at": _instant_or_none(moments.get("paid_at")),
+    }
+
+
+def covers(invoice: Invoice, snapshot: Mapping[str, Any]) -> bool:
+    """
+    Whether an event that showed this snapshot can tell nothing new about the invoice.
+
+    Either the row is already further than that, or it says the same. A change after it has an event of its own.
+    A draft that is being closed is not followed: the close compares it with Stripe itself before it finalises.
+    """
+    if stage(snapshot["status"]) < stage(invoice.status):
+        return True
+    if invoice.status == Status.DRAFT == snapshot["status"]:
+        return InvoiceClose.objects.filter(invoice=invoice).exists()
+    return all(getattr(invoice, name) == value for name, value in projected_fields(snapshot).items())
+
+
+def due_closes(*, now: datetime, limit: int) -> list[int]:
+    """
+    Closes nobody brings to a worker any more, the longest waiting first.
+
+    Those that waited or failed are due when they said. One without an attempt has just begun or finished a step: its
+    task is under way, and only after BROKER_TIME it counts as lost.
+    """
+    is_due = Q(attempts__gt=0, next_attempt_at__lte=now) | Q(next_attempt_at__lte=now - BROKER_TIME)
+    unfinished = InvoiceClose.objects.filter(is_due, held_reason="").exclude(step=InvoiceClose.Step.FINALIZED)
+    return list(unfinished.order_by("next_attempt_at", "id").values_list("pk", flat=True)[:limit])
+
+
+def earlier_periods_to_settle(period: BillingPeriod) -> QuerySet[BillingPeriod]:
+    """
+    Earlier periods of the subscription that may hold usage on no invoice: the latest one, whose late events nobody may
+    have accrued, those never closed, and those accrued again after their last invoice (or whose invoice is void).
+    """
+    earlier = BillingPeriod.objects.filter(subscription_id=period.subscription_id, ends_at__lte=period.starts_at)
+    accruals = UsageAccrual.objects.filter(period=OuterRef("pk")).order_by("-revision")
+    lines = InvoiceLine.objects.filter(period=OuterRef("pk"), kind=InvoiceLine.Kind.USAGE)
+    billed = lines.exclude(invoice__status=Status.VOID).order_by("-accrual_id")
+    marked = earlier.annotate(
+        accrued_last=Subquery(accruals.values("pk")[:1]), billed_last=Subquery(billed.values("accrual_id")[:1])
+    )
+    is_behind = Q(accrued_last__isnull=False) & (Q(billed_last__isnull=True) | ~Q(accrued_last=F("billed_last")))
+    is_open_or_latest = Q(state=BillingPeriod.State.OPEN) | Q(ends_at=period.starts_at)
+    return marked.filter(is_behind | is_open_or_latest).order_by("starts_at")
+
+
+def _instant_or_none(unix_seconds: int | None) -> datetime | None:
+    return None if unix_seconds is None else instant(unix_seconds)

@@ -1,0 +1,37 @@
+"""Celery tasks of the close, on the money queue."""
+
+from typing import Any
+
+from celery import shared_task
+
+from billing.invoicing import queries
+from billing.invoicing.closing import advance_close
+from billing.invoicing.models import InvoiceClose
+from config import clock
+
+SWEPT_AT_ONCE_MAX = 200
+STEPS_MAX = len(InvoiceClose.Step)
+
+
+@shared_task
+def task_close_invoice(*, close_id: int, **_: Any) -> str:
+    """Take a close as far as it goes now."""
+    reached = ""
+    for _step in range(STEPS_MAX):
+        step = advance_close(close_id=close_id, now=clock.now())
+        if step in (reached, InvoiceClose.Step.FINALIZED):
+            return step
+        reached = step
+    return reached
+
+
+@shared_task
+def task_sweep_closes(**_: Any) -> int:
+    """Hand over every close that is due: what waited, and what a worker that died left behind."""
+    now = clock.now()
+    due = queries.due_closes(now=now, limit=SWEPT_AT_ONCE_MAX)
+    # The broker has its time again for these, or a long queue would be filled up by sweeps.
+    InvoiceClose.objects.filter(pk__in=due, attempts=0).update(next_attempt_at=now)
+    for close_id in due:
+        task_close_invoice.delay(close_id=close_id)
+    return len(due)

@@ -1,0 +1,87 @@
+"""Is the draft at Stripe what we meant it to be? Pure: compares and names every difference."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from billing.stripe.gateway import price_of_line
+
+StripeDict = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedFee:
+    """The recurring fee the draft must carry: one line of this price, amount in minor units."""
+
+    price_id: str
+    amount_minor: int
+
+
+def line_key(stripe_line: StripeDict) -> str:
+    """Our id of a line we pushed, or nothing for a line of Stripe's own."""
+    return str((stripe_line.get("metadata") or {}).get("line") or "")
+
+
+def is_subscription_fee(stripe_line: StripeDict) -> bool:
+    """Whether a line is the plain recurring fee of a subscription: no proration, no invoice item."""
+    parent = stripe_line.get("parent") or {}
+    details = parent.get("subscription_item_details") or {}
+    return parent.get("type") == "subscription_item_details" and not details.get("proration")
+
+
+def differences(
+    *,
+    invoice: StripeDict,
+    stripe_lines: Iterable[StripeDict],
+    ours: Mapping[str, int],
+    fee: ExpectedFee,
+    currency: str,
+) -> list[str]:
+    """
+    Say how the draft differs from what it must be; nothing means it may be finalised.
+
+    `ours` maps the id of each line we pushed to its amount in minor units.
+    """
+    stripe_lines = list(stripe_lines)
+    found: list[str] = []
+    seen: list[str] = []
+    fees: list[StripeDict] = []
+    for line in stripe_lines:
+        key = line_key(line)
+        if key:
+            seen.append(key)
+            found += _of_ours(line, ours.get(key))
+        elif is_subscription_fee(line):
+            fees.append(line)
+        else:
+            found.append(f"line {line['id']} ({line['description']}, {line['amount']}) is of a kind not known here")
+    found += [f"our line {key} is not on the invoice" for key in ours if key not in seen]
+    found += [f"our line {key} is on the invoice {seen.count(key)} times" for key in ours if seen.count(key) > 1]
+    found += _of_fees(fees, fee)
+    expected_total = sum(ours.values()) + fee.amount_minor
+    if invoice["total"] != expected_total:
+        found.append(f"the total is {invoice['total']} instead of {expected_total}")
+    if invoice["currency"].upper() != currency:
+        found.append(f"the currency is {invoice['currency']} instead of {currency}")
+    if invoice["status"] != "draft":
+        found.append(f"the invoice is {invoice['status']}, no draft any more")
+    return found
+
+
+def _of_ours(line: StripeDict, expected: int | None) -> list[str]:
+    if expected is None:
+        return [f"line {line['id']} claims to be our line {line_key(line)}, which is not of this invoice"]
+    if line["amount"] != expected:
+        return [f"our line {line_key(line)} charges {line['amount']} instead of {expected}"]
+    return []
+
+
+def _of_fees(fees: list[StripeDict], expected: ExpectedFee) -> list[str]:
+    if len(fees) != 1:
+        return [f"there are {len(fees)} lines of the subscription fee instead of 1"]
+    fee, found = fees[0], []
+    if fee["amount"] != expected.amount_minor:
+        found.append(f"the subscription fee is {fee['amount']} instead of {expected.amount_minor}")
+    if price_of_line(fee) != expected.price_id:
+        found.append(f"the subscription fee is of price {price_of_line(fee)} instead of {expected.price_id}")
+    return found

@@ -1,0 +1,262 @@
+"""From what usage cost to the ledger and the invoice lines: rated = ledger, unbilled = invoiced, one rounding each."""
+
+from decimal import Decimal
+
+from billing.reconciliation.comparison import Agreed, Findings, Pair, Scope
+from billing.reconciliation.minor_units import in_units, rounded_minor
+from billing.reconciliation.queries import rows, scalar
+from ledger import queries as ledger
+
+# Per accrual: its own figures beside the postings of its journal entry, told apart by the kind of account. A grant that
+# has ended is restored from contra:promotions in the same entry, so the two together are what grants paid.
+_RATED_LEDGER = """
+SELECT c.customer_key, a.revision, p.id, e.id, a.rated, a.included, a.credited, a.unbilled,
+       coalesce(e.rated, 0), coalesce(e.included, 0), coalesce(e.credited, 0), coalesce(e.unbilled, 0),
+       coalesce(e.elsewhere, 0)
+  FROM billing_billingperiod p
+  JOIN billing_subscription s ON s.id = p.subscription_id
+  JOIN billing_customer c ON c.id = s.customer_id
+  JOIN billing_usageaccrual a ON a.period_id = p.id
+  LEFT JOIN LATERAL (
+        SELECT je.id,
+               -sum(po.amount) FILTER (WHERE ac.kind = 'revenue:usage') AS rated,
+               sum(po.amount) FILTER (WHERE ac.kind = 'contra:included') AS included,
+               sum(po.amount) FILTER (WHERE ac.kind = 'contra:promotions'
+                                         OR ac.kind = 'grant' AND ac.customer_key = c.customer_key) AS credited,
+               sum(po.amount) FILTER (WHERE ac.kind = 'unbilled' AND ac.customer_key = c.customer_key) AS unbilled,
+               sum(abs(po.amount)) FILTER (
+                   WHERE ac.kind NOT IN ('revenue:usage', 'contra:included', 'contra:promotions', 'grant', 'unbilled')
+                      OR ac.customer_key <> c.customer_key) AS elsewhere
+          FROM ledger_journalentry je
+          JOIN ledger_posting po ON po.entry_id = je.id
+          JOIN ledger_account ac ON ac.id = po.account_id
+         WHERE je.id = a.journal_entry_id AND je.kind = 'usage_accrued'
+         GROUP BY je.id) e ON true
+ WHERE p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
+ ORDER BY 1, 3, 2
+"""
+
+_ACCRUED_BY_NOBODY = """
+SELECT je.id, je.idempotency_key
+  FROM ledger_journalentry je
+ WHERE je.kind = 'usage_accrued' AND je.effective_at >= %(range_start)s AND je.effective_at < %(range_end)s
+   AND NOT EXISTS (SELECT FROM billing_usageaccrual a WHERE a.journal_entry_id = je.id)
+ ORDER BY 1
+"""
+
+
+def rated_ledger(scope: Scope) -> Findings:
+    """Per accrual and funding source: the accrual's figure = the postings of its journal entry."""
+    sources = ("rated", "included", "credited", "unbilled")
+    for customer_key, revision, period_id, entry_id, *figures in rows(_RATED_LEDGER, scope.bounds):
+        for source, accrued, posted in zip(sources, figures[:4], figures[4:8], strict=True):
+            yield Pair(
+                f"accrual {revision} of period {period_id}: {source}", "accrual", accrued,
+                f"journal entry {entry_id or 'missing'}", posted,
+                "The ledger does not hold what was accrued: compare the accrual with its journal entry.", customer_key,
+            )  # fmt: skip
+        yield Pair(
+            f"accrual {revision} of period {period_id}: other accounts", "expected", Decimal(0),
+            f"journal entry {entry_id or 'missing'}", figures[8],
+            "The entry of an accrual touches an account that usage does not belong to.", customer_key,
+        )  # fmt: skip
+    for entry_id, key in rows(_ACCRUED_BY_NOBODY, scope.bounds):
+        yield Pair(
+            f"journal entry {entry_id} ({key})", "accrual", None, "journal entry", entry_id,
+            "The ledger holds accrued usage that no accrual explains.",
+        )  # fmt: skip
+
+
+_UNBILLED_INVOICED = """
+WITH accrued AS (
+    SELECT p.id AS period_id, l.rate_id, sum(l.unbilled) AS amount
+      FROM billing_billingperiod p
+      JOIN billing_usageaccrual a ON a.period_id = p.id
+      JOIN billing_usageaccrualline l ON l.accrual_id = a.id
+     WHERE p.state = 'closed' AND p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
+     GROUP BY 1, 2
+), invoiced AS (
+    SELECT l.period_id, l.rate_id, sum(l.exact_amount) AS amount
+      FROM billing_invoiceline l
+      JOIN billing_invoice i ON i.id = l.invoice_id AND i.status <> 'void'
+      JOIN billing_billingperiod p ON p.id = l.period_id
+     WHERE l.kind = 'usage' AND p.state = 'closed'
+       AND p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
+     GROUP BY 1, 2
+)
+SELECT c.customer_key, p.id, r.meter_code || ' ' || r.model, coalesce(accrued.amount, 0), coalesce(invoiced.amount, 0)
+  FROM accrued
+  FULL JOIN invoiced USING (period_id, rate_id)
+  JOIN billing_billingperiod p ON p.id = period_id
+  JOIN billing_subscription s ON s.id = p.subscription_id
+  JOIN billing_customer c ON c.id = s.customer_id
+  JOIN billing_rate r ON r.id = rate_id
+ ORDER BY 1, 2, 3
+"""
+
+# A finalised invoice has taken its usage out of unbilled; a draft's is still there.
+_UNBILLED_REMAINDER = """
+SELECT c.customer_key, c.currency,
+       coalesce((SELECT sum(a.unbilled)
+                   FROM billing_subscription s
+                   JOIN billing_billingperiod p ON p.subscription_id = s.id
+                   JOIN billing_usageaccrual a ON a.period_id = p.id
+                  WHERE s.customer_id = c.id), 0)
+       - coalesce((SELECT sum(l.exact_amount)
+                     FROM billing_invoice i JOIN billing_invoiceline l ON l.invoice_id = i.id
+                    WHERE i.customer_id = c.id AND l.kind = 'usage' AND i.status NOT IN ('draft', 'void')), 0),
+       coalesce((SELECT sum(po.amount)
+                   FROM ledger_account ac JOIN ledger_posting po ON po.account_id = ac.id
+                  WHERE ac.kind = 'unbilled' AND ac.customer_key = c.customer_key AND ac.currency = c.currency), 0)
+  FROM billing_customer c
+ ORDER BY 1
+"""
+
+
+def unbilled_invoiced(scope: Scope) -> Findings:
+    """Per closed period and rate: unbilled usage = usage lines; per customer: the account holds what no invoice has."""
+    for customer_key, period_id, what, accrued, invoiced in rows(_UNBILLED_INVOICED, scope.bounds):
+        yield Pair(
+            f"period {period_id}, {what}", "unbilled", accrued, "on invoices", invoiced,
+            "The closed period left usage that no invoice asks for, or an invoice asks for it twice.", customer_key,
+        )  # fmt: skip
+    for customer_key, currency, expected, held in rows(_UNBILLED_REMAINDER):
+        yield Pair(
+            f"account unbilled:{customer_key}:{currency}", "accrued and not invoiced", expected, "ledger", held,
+            "The account holds another amount than accruals less finalised usage lines.", customer_key,
+        )  # fmt: skip
+
+
+_LINES = """
+SELECT c.customer_key, i.stripe_invoice_id, l.position, coalesce(l.stripe_line_id, ''), i.currency,
+       l.exact_amount, l.amount_minor, l.rounding
+  FROM billing_invoiceline l
+  JOIN billing_invoice i ON i.id = l.invoice_id
+  JOIN billing_customer c ON c.id = i.customer_id
+ WHERE l.kind = 'usage' AND i.created_at >= %(range_start)s AND i.created_at < %(range_end)s
+ ORDER BY i.id, l.position
+"""
+
+_ROUNDING_ACCOUNTS = """
+SELECT currency, coalesce(lines.amount, 0), coalesce(account.amount, 0)
+  FROM (SELECT i.currency, sum(l.rounding) AS amount
+          FROM billing_invoiceline l JOIN billing_invoice i ON i.id = l.invoice_id
+         WHERE i.status NOT IN ('draft', 'void') GROUP BY 1) lines
+  FULL JOIN (SELECT ac.currency, -sum(po.amount) AS amount
+               FROM ledger_account ac JOIN ledger_posting po ON po.account_id = ac.id
+              WHERE ac.kind = 'rounding' GROUP BY 1) account USING (currency)
+ ORDER BY 1
+"""
+
+
+def line_rounding(scope: Scope) -> Findings:
+    """Per usage line: charged = exact rounded once; per currency: the rounding account = the sum of those steps."""
+    for customer_key, invoice, position, line, currency, exact, charged_minor, rounding in rows(_LINES, scope.bounds):
+        subject = f"invoice {invoice}, line {position}"
+        yield Pair(
+            f"{subject}: amount", "exact, rounded once", rounded_minor(exact, currency), "charged", charged_minor,
+            "The line was not rounded half away from zero to the currency's increment.", customer_key, line or invoice,
+        )  # fmt: skip
+        yield Pair(
+            f"{subject}: rounding", "charged less exact", in_units(charged_minor, currency) - exact,
+            "rounding", rounding,
+            "The line states another rounding than the one that was made.", customer_key, line or invoice,
+        )  # fmt: skip
+    for currency, stepped, held in rows(_ROUNDING_ACCOUNTS):
+        yield Pair(
+            f"account rounding:{currency}", "roundings of finalised lines", stepped, "ledger", held,
+            "The account must take exactly the roundings of the lines, never a difference from elsewhere.",
+        )  # fmt: skip
+
+
+_UNBALANCED = """
+SELECT je.id, je.kind, ac.currency, sum(po.amount)
+  FROM ledger_journalentry je
+  LEFT JOIN ledger_posting po ON po.entry_id = je.id
+  LEFT JOIN ledger_account ac ON ac.id = po.account_id
+ GROUP BY 1, 2, 3
+HAVING coalesce(sum(po.amount), 1) <> 0
+ ORDER BY 1
+"""
+
+_DRIFTED = """
+SELECT ac.code, coalesce(ac.customer_key, ''), ac.balance,
+       coalesce(sum(po.amount), 0) * CASE ac.normal_side WHEN 'D' THEN 1 ELSE -1 END
+  FROM ledger_account ac
+  LEFT JOIN ledger_posting po ON po.account_id = ac.id
+ WHERE ac.keeps_balance
+ GROUP BY ac.id
+ ORDER BY 1
+"""
+
+_TRIAL_BALANCE = """
+SELECT ac.currency, coalesce(sum(po.amount) FILTER (WHERE po.amount > 0), 0),
+       coalesce(-sum(po.amount) FILTER (WHERE po.amount < 0), 0)
+  FROM ledger_posting po JOIN ledger_account ac ON ac.id = po.account_id
+ GROUP BY 1 ORDER BY 1
+"""
+
+
+def ledger_balanced(scope: Scope) -> Findings:
+    """Every entry sums to zero, every kept balance is the sum of its postings, debits = credits in each currency."""
+    unbalanced = set()
+    for entry_id, kind, currency, amount in rows(_UNBALANCED):
+        unbalanced.add(entry_id)
+        yield Pair(
+            f"journal entry {entry_id} ({kind})", "sum of postings", amount, "balanced", Decimal(0),
+            f"The entry is empty, or its {currency or ''} postings do not sum to zero: not written by the ledger.",
+        )  # fmt: skip
+    for code, customer_key, kept, summed in rows(_DRIFTED):
+        yield Pair(
+            f"account {code}", "kept balance", kept, "sum of postings", summed,
+            "The balance was changed without a posting, or a posting without its balance.", customer_key,
+        )  # fmt: skip
+    for entry_id in ledger.out_of_balance():
+        if entry_id not in unbalanced:
+            yield Pair(
+                f"journal entry {entry_id}", "balance chain", "broken", "expected", "unbroken",
+                "A posting does not continue the balance of the posting before it on the same account.",
+            )  # fmt: skip
+    for currency, debited, credited in rows(_TRIAL_BALANCE):
+        yield Pair(
+            f"trial balance {currency}", "debits", debited, "credits", credited,
+            "The books do not balance: look at the entries named above.",
+        )  # fmt: skip
+    yield Agreed(scalar("SELECT count(*) FROM ledger_journalentry") - len(unbalanced))
+
+
+# Left: what the documents ask for. Right: where the ledger says it went. The kinds are those of billing.accounting.
+_IDENTITY = """
+SELECT c.customer_key, coalesce(c.stripe_customer_id, ''), c.currency,
+       coalesce((SELECT sum(i.total_minor) FROM billing_invoice i
+                  WHERE i.customer_id = c.id AND i.status NOT IN ('draft', 'void')), 0),
+       coalesce(-sum(po.amount) FILTER (WHERE je.kind = 'payment_succeeded'), 0),
+       coalesce(-sum(po.amount) FILTER (WHERE je.kind = 'customer_balance'), 0),
+       coalesce(sum(po.amount), 0),
+       coalesce((SELECT sum(p.amount_minor) FROM billing_payment p
+                  WHERE p.customer_id = c.id AND p.status = 'succeeded'), 0)
+  FROM billing_customer c
+  LEFT JOIN ledger_account ac
+    ON ac.customer_key = c.customer_key AND ac.kind = 'receivable' AND ac.currency = c.currency
+  LEFT JOIN ledger_posting po ON po.account_id = ac.id
+  LEFT JOIN ledger_journalentry je ON je.id = po.entry_id
+ GROUP BY c.id
+ ORDER BY 1
+"""
+
+
+def identity(scope: Scope) -> Findings:
+    """Per customer: invoice totals (void excluded) = collected + open + moved to the balance; payments = collected."""
+    for customer_key, stripe_id, currency, total_minor, collected, moved, still_open, paid_minor in rows(_IDENTITY):
+        invoiced = in_units(int(total_minor), currency)
+        yield Pair(
+            f"invoices of {customer_key}", "invoiced", invoiced, "collected + open + moved to balance",
+            collected + still_open + moved,
+            "An invoice was not entered as it stands, or part of it left receivable by an unknown way.",
+            customer_key, stripe_id,
+        )  # fmt: skip
+        yield Pair(
+            f"payments of {customer_key}", "payments succeeded", in_units(int(paid_minor), currency),
+            "collected in the ledger", collected,
+            "A payment was entered twice or not at all, or with another amount.", customer_key, stripe_id,
+        )  # fmt: skip

@@ -1,0 +1,231 @@
+"""Our records and the ledger against what Stripe itself lists: events, invoices line by line, balances, movements."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from math import ceil
+
+from billing.invoicing.models import Invoice
+from billing.payments.models import BalanceTransaction
+from billing.reconciliation.comparison import Findings, Pair, Scope
+from billing.reconciliation.minor_units import in_units
+from billing.reconciliation.queries import rows
+from billing.stripe import gateway
+from billing.stripe.gateway import StripeDict
+from billing.stripe.models import InboxEvent
+from billing.stripe.projection import ENABLED_EVENTS
+
+# Looked up together on our side; one page of Stripe's lists.
+PAGE = 100
+# Fields of an event's object that name another object the event changes as well.
+_CONCERNED = ("id", "customer", "invoice", "payment_intent", "charge", "balance_transaction")
+
+
+def _created(scope: Scope) -> dict[str, int]:
+    """Return the range as a filter of Stripe's lists, whose times have a resolution of one second."""
+    return {"gte": ceil(scope.range_start.timestamp()), "lt": ceil(scope.range_end.timestamp())}
+
+
+def _pages(objects: Iterable[StripeDict]) -> Iterator[list[StripeDict]]:
+    iterator = iter(objects)
+    while page := list(islice(iterator, PAGE)):
+        yield page
+
+
+def events_inbox(scope: Scope) -> Findings:
+    """Every event Stripe lists, of the types we take, reached the inbox and was projected."""
+    waiting = set()
+    for page in _pages(gateway.listed("/v1/events", created=_created(scope), types=list(ENABLED_EVENTS))):
+        known = {row.event_id: row for row in InboxEvent.objects.filter(event_id__in=[event["id"] for event in page])}
+        for event in page:
+            row = known.get(event["id"])
+            if row is None or row.state != InboxEvent.State.DONE:
+                _remember_unheard(scope, event)
+                waiting.add(event["id"])
+            yield _event_pair(event["id"], event["type"], event["data"]["object"].get("id", ""), row)
+    unlisted = InboxEvent.objects.filter(
+        stripe_created_at__gte=scope.range_start, stripe_created_at__lt=scope.range_end
+    ).exclude(state=InboxEvent.State.DONE)
+    for row in unlisted.exclude(event_id__in=waiting).order_by("stripe_created_at", "event_id"):
+        yield _event_pair(row.event_id, row.type, row.object_id, row)
+
+
+def _event_pair(event_id: str, event_type: str, object_id: str, row: InboxEvent | None) -> Pair:
+    if row is None:
+        explanation = "This webhook never arrived: poll Stripe's events, or send it again from Stripe's dashboard."
+    else:
+        explanation = f"It arrived and is not projected after {row.attempts} attempts: {row.error or 'still waiting'}"
+    happened = f"{event_type} of {object_id}"
+    heard = None if row is None else happened if row.state == InboxEvent.State.DONE else f"{row.state}, not done"
+    return Pair(event_id, "at Stripe", happened, "projected", heard, explanation)
+
+
+def _remember_unheard(scope: Scope, event: StripeDict) -> None:
+    for field in _CONCERNED:
+        concerned = event["data"]["object"].get(field)
+        if isinstance(concerned, str):
+            scope.unheard.setdefault(concerned, f"{event['id']} ({event['type']})")
+
+
+def ledger_stripe_invoices(scope: Scope) -> Findings:
+    """Every invoice Stripe made in the range against ours: status, amounts, and each line; and the other way round."""
+    seen: set[str] = set()
+    for page in _pages(gateway.listed("/v1/invoices", created=_created(scope))):
+        seen.update(invoice["id"] for invoice in page)
+        ours = Invoice.objects.filter(stripe_invoice_id__in=[invoice["id"] for invoice in page])
+        known = {row.stripe_invoice_id: row for row in ours.select_related("customer").prefetch_related("lines")}
+        for invoice in page:
+            yield from _invoice_pairs(invoice, known.get(invoice["id"]))
+    made = Invoice.objects.filter(created_at__gte=scope.range_start, created_at__lt=scope.range_end)
+    for row in made.exclude(stripe_invoice_id__in=seen).select_related("customer").order_by("id"):
+        yield Pair(
+            f"invoice {row.stripe_invoice_id}", "at Stripe", None, "ours", row.status,
+            "We hold an invoice Stripe does not list: a deleted draft, or another account's.",
+            row.customer.customer_key, row.stripe_invoice_id,
+        )  # fmt: skip
+
+
+def _invoice_pairs(theirs: StripeDict, ours: Invoice | None) -> Findings:
+    subject, invoice_id = f"invoice {theirs['id']}", theirs["id"]
+    if ours is None:
+        yield Pair(
+            subject, "at Stripe", theirs["status"], "ours", None,
+            "Stripe made an invoice we do not know: its webhook is missing, or its customer is not ours.",
+            stripe_id=invoice_id,
+        )  # fmt: skip
+        return
+    customer_key = ours.customer.customer_key
+    figures = (
+        ("status", theirs["status"], ours.status),
+        ("total", theirs["total"], ours.total_minor),
+        ("amount due", theirs["amount_due"], ours.amount_due_minor),
+        ("amount paid", theirs["amount_paid"], ours.amount_paid_minor),
+        ("amount remaining", theirs["amount_remaining"], ours.amount_remaining_minor),
+    )
+    for name, at_stripe, here in figures:
+        yield Pair(
+            f"{subject}: {name}", "at Stripe", at_stripe, "ours", here,
+            "The invoice changed at Stripe after we last looked at it.", customer_key, invoice_id,
+        )  # fmt: skip
+    # Stripe's own lines are only written down when the invoice is finalised.
+    if ours.status != Invoice.Status.DRAFT:
+        yield from _line_pairs(theirs, ours, customer_key)
+
+
+def _line_pairs(theirs: StripeDict, ours: Invoice, customer_key: str) -> Findings:
+    at_stripe = {line["id"]: line["amount"] for line in gateway.all_lines(theirs)}
+    here = {line.stripe_line_id: line.amount_minor for line in ours.lines.all() if line.stripe_line_id}
+    unpushed = [line for line in ours.lines.all() if not line.stripe_line_id]
+    for line_id in sorted(at_stripe.keys() | here.keys()):
+        yield Pair(
+            f"invoice {theirs['id']}, line {line_id}: amount",
+            "at Stripe", at_stripe.get(line_id), "ours", here.get(line_id),
+            "The line was changed, added or removed at Stripe, not by us."
+            if line_id in here else "Stripe has a line on this invoice that we did not write down.",
+            customer_key, line_id,
+        )  # fmt: skip
+    for line in unpushed:
+        yield Pair(
+            f"invoice {theirs['id']}, our line {line.position}", "at Stripe", None, "ours", line.amount_minor,
+            "The line was written here and never reached Stripe.", customer_key, theirs["id"],
+        )  # fmt: skip
+    yield Pair(
+        f"invoice {theirs['id']}: sum of lines", "lines at Stripe", sum(at_stripe.values()),
+        "subtotal at Stripe", theirs["subtotal"],
+        "The invoice's lines do not add up to the sum before discounts and tax that Stripe states.",
+        customer_key, theirs["id"],
+    )  # fmt: skip
+
+
+_CUSTOMER_ACCOUNTS = """
+SELECT c.stripe_customer_id, c.customer_key, c.currency,
+       coalesce(sum(po.amount) FILTER (WHERE ac.kind = 'receivable'), 0),
+       coalesce(-sum(po.amount) FILTER (WHERE ac.kind = 'balance'), 0)
+  FROM billing_customer c
+  LEFT JOIN ledger_account ac ON ac.customer_key = c.customer_key AND ac.currency = c.currency
+                             AND ac.kind IN ('receivable', 'balance')
+  LEFT JOIN ledger_posting po ON po.account_id = ac.id
+ WHERE c.stripe_customer_id IS NOT NULL
+ GROUP BY c.id
+ ORDER BY 2
+"""
+
+
+def ledger_stripe_customers(scope: Scope) -> Findings:
+    """Per customer: receivable = what Stripe's open invoices ask for; balance = minus Stripe's customer balance."""
+    remaining_minor: dict[str, int] = defaultdict(int)
+    for invoice in gateway.listed("/v1/invoices", status="open"):
+        remaining_minor[invoice["customer"]] += invoice["amount_remaining"]
+    balance_minor = {customer["id"]: customer["balance"] for customer in gateway.listed("/v1/customers")}
+    for stripe_id, customer_key, currency, receivable, balance in rows(_CUSTOMER_ACCOUNTS):
+        yield Pair(
+            f"account receivable:{customer_key}:{currency}", "Stripe's open invoices",
+            in_units(remaining_minor.pop(stripe_id, 0), currency), "ledger", receivable,
+            "The ledger asks this customer for another amount than Stripe does.", customer_key, stripe_id,
+        )  # fmt: skip
+        at_stripe = balance_minor.pop(stripe_id, None)
+        yield Pair(
+            f"account balance:{customer_key}:{currency}", "minus Stripe's customer balance",
+            None if at_stripe is None else -in_units(at_stripe, currency), "ledger", balance,
+            "Stripe's customer balance moved without an entry here, or an entry was made without it.",
+            customer_key, stripe_id,
+        )  # fmt: skip
+    for stripe_id, amount in sorted(balance_minor.items()):
+        yield Pair(
+            f"customer {stripe_id}", "at Stripe (balance)", amount, "ours", None,
+            "Stripe holds a customer that no customer here is linked to.", stripe_id=stripe_id,
+        )  # fmt: skip
+
+
+_CLEARING = """
+SELECT currency, coalesce(moved.net_minor, 0), coalesce(account.amount, 0)
+  FROM (SELECT currency, sum(net_minor) AS net_minor FROM billing_balancetransaction GROUP BY 1) moved
+  FULL JOIN (SELECT ac.currency, sum(po.amount) AS amount
+               FROM ledger_account ac JOIN ledger_posting po ON po.account_id = ac.id
+              WHERE ac.kind = 'stripe:clearing' GROUP BY 1) account USING (currency)
+ ORDER BY 1
+"""
+
+
+def stripe_balance(scope: Scope) -> Findings:
+    """Every movement on our balance at Stripe against ours, one by one; their net sum = the account stripe:clearing."""
+    listed = gateway.listed("/v1/balance_transactions", created=_created(scope))
+    seen: set[str] = set()
+    for page in _pages(listed):
+        ids = [movement["id"] for movement in page]
+        seen.update(ids)
+        known = {row.stripe_id: row for row in BalanceTransaction.objects.filter(stripe_id__in=ids)}
+        for movement in page:
+            yield from _movement_pairs(movement, known.get(movement["id"]))
+    ours = BalanceTransaction.objects.filter(occurred_at__gte=scope.range_start, occurred_at__lt=scope.range_end)
+    for row in ours.exclude(stripe_id__in=seen).order_by("id"):
+        yield Pair(
+            f"balance transaction {row.stripe_id}", "at Stripe", None, "ours", row.net_minor,
+            "We entered a movement that Stripe does not list.", stripe_id=row.stripe_id,
+        )  # fmt: skip
+    for currency, net_minor, held in rows(_CLEARING):
+        yield Pair(
+            f"account stripe:clearing:{currency}", "net of all balance transactions",
+            in_units(int(net_minor), currency), "ledger", held,
+            "A movement was entered with another amount, or the account was touched by something else.",
+        )  # fmt: skip
+
+
+def _movement_pairs(theirs: StripeDict, ours: BalanceTransaction | None) -> Findings:
+    subject = f"balance transaction {theirs['id']} ({theirs['type']})"
+    source = theirs["source"] if isinstance(theirs.get("source"), str) else theirs["id"]
+    if ours is None:
+        yield Pair(
+            subject, "at Stripe (net)", theirs["net"], "ours", None,
+            "Money moved at Stripe and the ledger does not know.", stripe_id=source,
+        )  # fmt: skip
+        return
+    for name, at_stripe, here in (
+        ("amount", theirs["amount"], ours.amount_minor),
+        ("fee", theirs["fee"], ours.fee_minor),
+        ("net", theirs["net"], ours.net_minor),
+    ):
+        yield Pair(
+            f"{subject}: {name}", "at Stripe", at_stripe, "ours", here,
+            "The movement was entered with another amount than Stripe states.", stripe_id=source,
+        )  # fmt: skip

@@ -1,0 +1,42 @@
+"""`python -m tests.bench [NAME…]`: run the benchmarks against services of their own, all of them or those named."""
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import django
+from rich.console import Console
+
+from config.stack import Stack, StackError, termination_raises
+from config.stack.template import STACK_ROOT
+
+BENCHMARKS = ("ingest", "close")
+
+
+def main() -> int:
+    names = sys.argv[1:] or BENCHMARKS
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        print(f"bench: no benchmark {', '.join(unknown)}. There are: {', '.join(BENCHMARKS)}.", file=sys.stderr)
+        return 2
+    try:
+        # Durable: what is measured is what a power cut would leave.
+        with (
+            termination_raises(),
+            Stack(Path(STACK_ROOT) / f"shell-{os.getpid()}", durable=True, throw_away=True) as stack,
+        ):
+            os.environ.update(stack.environment(), DJANGO_SETTINGS_MODULE="config.settings")
+            django.setup()
+            for name in names:
+                import_module(f"tests.bench.{name}").run(Console())
+    except StackError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

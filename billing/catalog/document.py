@@ -1,6 +1,13 @@
 """
 The catalogue as a document: what a YAML file may say, checked and turned into our types. Pure.
 
+    meters:
+      - code: input_tokens
+        event_type: llm.request
+        value_path: data.input_tokens
+        aggregation: sum              # or count
+        dimensions: [model]
+        unit: token
     rate_cards:
       - code: public-2026-11          # unique
         name: Public prices
@@ -52,6 +59,17 @@ class CatalogInvalid(Exception):
     """The document does not say a catalogue. The message ends with the place, such as `$.plans[2].versions[0]`."""
 
 
+class MeterTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is counted: metering's words, which it checks itself."""
+
+    code: Code
+    event_type: Name
+    value_path: str
+    aggregation: str
+    dimensions: list[str]
+    unit: Name
+
+
 class ModelPrices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The prices of one model."""
 
@@ -95,6 +113,7 @@ class PlanTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole document."""
 
+    meters: list[MeterTerms] = []
     rate_cards: list[RateCardTerms] = []
     plans: list[PlanTerms] = []
 
@@ -125,7 +144,7 @@ def read_yaml(text: str) -> Mapping[str, Any]:
     except yaml.YAMLError as error:
         raise CatalogInvalid(f"this is no YAML: {error}") from error
     if not isinstance(document, dict):
-        raise CatalogInvalid("the document has to name rate_cards and plans")
+        raise CatalogInvalid("the document has to name meters, rate_cards or plans")
     return document
 
 

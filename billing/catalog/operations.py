@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from django.db import transaction
 
 from billing.catalog.document import (
     CatalogInvalid,
+    MeterTerms,
     PlanTerms,
     PlanVersionTerms,
     RateCardTerms,
@@ -23,6 +25,7 @@ from billing.catalog.document import (
 )
 from billing.catalog.models import Plan, PlanVersion, Rate, RateCard
 from billing.stripe import outbox
+from metering.operations import InvalidMeter, define_meter
 
 __all__ = [
     "CatalogConflict",
@@ -62,11 +65,14 @@ def load_catalog(document: Mapping[str, Any], *, now: datetime) -> CatalogLoad:
     """
     Bring the catalogue to what the document says, all or nothing; loading it again changes nothing.
 
-    Drafts take over the document's terms. Raises CatalogInvalid for a document that is none, and CatalogConflict when
-    it would change a published version or a rate, or add a rate that reprices usage of the past.
+    Drafts take over the document's terms; a meter with another definition becomes its next version. Raises
+    CatalogInvalid for a document that is none, and CatalogConflict when it would change a published version or a
+    rate, or add a rate that reprices usage of the past.
     """
     catalog = read_document(document)
     with transaction.atomic():
+        for meter in catalog.meters:
+            _define(meter)
         cards_before, plans_before = RateCard.objects.count(), Plan.objects.count()
         rates = sum(_load_rate_card(card, now=now) for card in catalog.rate_cards)
         versions = sum(_load_plan(plan, now=now) for plan in catalog.plans)
@@ -76,6 +82,13 @@ def load_catalog(document: Mapping[str, Any], *, now: datetime) -> CatalogLoad:
             plans=Plan.objects.count() - plans_before,
             plan_versions=versions,
         )
+
+
+def _define(meter: MeterTerms) -> None:
+    try:
+        define_meter(**msgspec.structs.asdict(meter))
+    except InvalidMeter as error:
+        raise CatalogInvalid(f"meter {meter.code}: {error}") from error
 
 
 def publish_plan_version(*, plan_version_id: int, now: datetime) -> PlanVersion:

@@ -35,7 +35,7 @@ from billing.subscriptions.models import Subscription
 from billing.subscriptions.operations import create_subscription, start_at_stripe
 from config.api_keys.models import ApiKey
 from ledger import queries as ledger
-from metering.operations import advance_windows, define_meter
+from metering.operations import advance_windows
 from promotions.operations import issue_grant
 from tests.processes import CeleryWorker, WebServer
 from tests.sandbox.client import SandboxProcess
@@ -59,6 +59,19 @@ ACTOR = "service:scenario"
 
 # Prices by the million, chosen so that the sums below can be done in the head.
 CATALOGUE = """
+meters:
+  - code: input_tokens
+    event_type: llm.request
+    value_path: data.input_tokens
+    aggregation: sum
+    dimensions: [model]
+    unit: token
+  - code: output_tokens
+    event_type: llm.request
+    value_path: data.output_tokens
+    aggregation: sum
+    dimensions: [model]
+    unit: token
 rate_cards:
   - code: scenario
     name: Scenario prices
@@ -177,15 +190,6 @@ class MainThread:
         """Catalogue, customers, subscriptions at Stripe, and the first invoices paid."""
         catalog.load_catalog(read_yaml(CATALOGUE), now=MONTH_START)
         catalog.sync_catalog_to_stripe(now=MONTH_START)
-        for meter in ("input_tokens", "output_tokens"):
-            define_meter(
-                code=meter,
-                event_type="llm.request",
-                value_path=f"data.{meter}",
-                aggregation="sum",
-                dimensions=["model"],
-                unit="token",
-            )
         call_command("setup_stripe_webhook", url=self.web.address, verbosity=0)
         self.api_key = ApiKey.objects.create_key(name="scenario", scopes=["usage:write"])[1]
         for person in WORLD:

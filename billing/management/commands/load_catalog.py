@@ -12,7 +12,7 @@ from config import clock
 
 
 class Command(BaseCommand):
-    help = "Loads rate cards and plans from a YAML file. Loading a file again changes nothing."
+    help = "Loads meters, rate cards and plans from a YAML file. Loading a file again changes nothing."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, help="The document; its shape is told in billing/catalog/document.py.")
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         try:
             loaded = load_catalog(read_yaml(file.read_text(encoding="utf-8")), now=clock.now())
         except (CatalogInvalid, CatalogError, OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"{file}: {error}") from error
+            raise CommandError(f"{file}: {error}", returncode=2) from error
         self.stdout.write(
             f"{loaded.rate_cards} rate cards, {loaded.rates} rates, {loaded.plans} plans, "
             f"{loaded.plan_versions} plan versions added."

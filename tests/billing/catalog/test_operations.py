@@ -22,6 +22,7 @@ from billing.catalog.operations import (
     publish_plan_version,
 )
 from billing.catalog.queries import published_plan_version, rates_for
+from metering.operations import UsageEventInput, ingest_events, register_subjects
 from tests.factories import NOVEMBER, OCTOBER, PlanVersionFactory, RateCardFactory, RateFactory
 
 pytestmark = pytest.mark.django_db
@@ -138,6 +139,41 @@ class TestLoadCatalog:
             load_catalog(document(currency="EUR"), now=OCTOBER)
 
 
+def meter(**wrong: Any) -> dict[str, Any]:
+    definition = {
+        "code": "input_tokens",
+        "event_type": "llm.request",
+        "value_path": "data.input_tokens",
+        "aggregation": "sum",
+        "dimensions": ["model"],
+        "unit": "token",
+    }
+    return {"meters": [{**definition, **wrong}]}
+
+
+class TestMeters:
+    def test_of_the_document_are_in_force(self) -> None:
+        register_subjects(["ada"])
+        load_catalog(meter(), now=OCTOBER)
+
+        event = UsageEventInput(
+            id="1",
+            source="tests",
+            type="llm.request",
+            subject="ada",
+            time=OCTOBER,
+            data={"model": "m", "input_tokens": 1},
+        )
+
+        assert ingest_events([event], received_at=OCTOBER).accepted == 1
+
+    def test_a_meter_that_metering_refuses_is_named_and_nothing_is_loaded(self) -> None:
+        with pytest.raises(CatalogInvalid, match="meter input_tokens"):
+            load_catalog({**document(), **meter(aggregation="guess")}, now=OCTOBER)
+
+        assert not Plan.objects.exists()
+
+
 class TestPublishPlanVersion:
     def test_is_done_once(self) -> None:
         draft = PlanVersionFactory(is_draft=True)
@@ -221,5 +257,6 @@ def test_the_command_says_kindly_what_is_wrong_with_a_file(tmp_path: Path, conte
     if content is not None:
         file.write_bytes(content)
 
-    with pytest.raises(CommandError, match=r"catalogue\.yaml"):
+    with pytest.raises(CommandError, match=r"catalogue\.yaml") as refusal:
         call_command("load_catalog", str(file))
+    assert refusal.value.returncode == 2

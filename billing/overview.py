@@ -93,7 +93,7 @@ def _until(text: str, *, now: datetime) -> date:
         latest = [
             Invoice.objects.aggregate(at=Max("finalized_at"))["at"],
             Payment.objects.aggregate(at=Max("occurred_at"))["at"],
-            UsageAccrual.objects.aggregate(at=Max("period__ends_at"))["at"],
+            UsageAccrual.objects.order_by("-id").values_list("period__ends_at", flat=True).first(),
         ]
         return min(max((at for at in latest if at is not None), default=now), now).date()
 

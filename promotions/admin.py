@@ -101,12 +101,16 @@ class CreditGrantAdmin(ModelAdmin):
     def issuer(self, grant: CreditGrant) -> str:
         return grant.issued_by
 
-    @display(description="State", label={"Ended": "danger", "Issued": "success"})
+    @display(description="State", label={"Ended": "danger", "Expired": "warning", "Issued": "success"})
     def state(self, grant: CreditGrant) -> str:
-        return "Ended" if grant.ended_at is not None else "Issued"
+        if grant.ended_at is not None:
+            return "Ended"
+        return "Expired" if grant.expires_at is not None and grant.expires_at <= clock.now() else "Issued"
 
     def get_urls(self) -> list[URLPattern]:
-        void = path("<int:grant_id>/void/", self.admin_site.admin_view(self.void_view), name="promotions_creditgrant_void")
+        void = path(
+            "<int:grant_id>/void/", self.admin_site.admin_view(self.void_view), name="promotions_creditgrant_void"
+        )
         return [void, *super().get_urls()]
 
     def change_view(
@@ -114,7 +118,8 @@ class CreditGrantAdmin(ModelAdmin):
     ) -> HttpResponse:
         may_void = request.user.has_perm(VOID_PERMISSION)
         extra_context = {**(extra_context or {}), "may_void": may_void, "subtitle": None}
-        return super().change_view(request, object_id, form_url, extra_context)
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        return response
 
     def void_view(self, request: HttpRequest, grant_id: int) -> HttpResponse:
         """Ask for the reason (GET, or POST with an error), then void (POST)."""

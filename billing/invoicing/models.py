@@ -79,7 +79,9 @@ class InvoiceLine(models.Model):
     exact_amount = models.DecimalField(max_digits=38, decimal_places=12, help_text="In currency units, unrounded.")
     amount_minor = models.BigIntegerField(help_text="As charged, in minor units.")
     rounding = models.DecimalField(max_digits=38, decimal_places=12, help_text="Charged minus exact, currency units.")
-    stripe_line_id = models.CharField(max_length=255, unique=True, null=True, help_text="Set once, when pushed.")
+    stripe_line_id = models.CharField(
+        max_length=255, unique=True, null=True, blank=True, help_text="Set once, when found on the draft."
+    )
 
     class Meta:
         ordering = ("invoice_id", "position")

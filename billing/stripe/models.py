@@ -60,7 +60,7 @@ class OutboxIntent(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     purpose = models.CharField(
-        max_length=200, unique=True, help_text="The fact it carries out, such as close:42:finalize: said twice, done once."
+        max_length=200, unique=True, help_text="What it carries out, such as close:42:finalize; said twice, done once."
     )
     operation = models.CharField(max_length=60, help_text="Name of the gateway's operation.")
     target = models.CharField(max_length=255, blank=True, help_text="Stripe id the operation acts on, if any.")

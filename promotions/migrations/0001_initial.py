@@ -4,35 +4,63 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='CreditGrant',
+            name="CreditGrant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('customer_key', models.CharField(db_index=True, max_length=64)),
-                ('kind', models.CharField(choices=[('promotional', 'Promotional'), ('goodwill', 'Goodwill'), ('paid', 'Paid')], max_length=20)),
-                ('name', models.CharField(help_text='As the customer reads it on the invoice.', max_length=200)),
-                ('amount', models.DecimalField(decimal_places=12, help_text='Granted, in currency units.', max_digits=38)),
-                ('currency', models.CharField(max_length=3)),
-                ('priority', models.PositiveSmallIntegerField(default=50, help_text='Lower is burned first.')),
-                ('effective_at', models.DateTimeField()),
-                ('expires_at', models.DateTimeField(blank=True, help_text='Not usable from then on; empty: never ends.', null=True)),
-                ('reason', models.CharField(max_length=500)),
-                ('issued_by', models.CharField(help_text='Who: user:<name> or service:<name>.', max_length=200)),
-                ('idempotency_key', models.CharField(max_length=200, unique=True)),
-                ('recorded_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(blank=True, help_text='When the rest was voided or expired.', null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("customer_key", models.CharField(db_index=True, max_length=64)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("promotional", "Promotional"), ("goodwill", "Goodwill"), ("paid", "Paid")],
+                        max_length=20,
+                    ),
+                ),
+                ("name", models.CharField(help_text="As the customer reads it on the invoice.", max_length=200)),
+                (
+                    "amount",
+                    models.DecimalField(decimal_places=12, help_text="Granted, in currency units.", max_digits=38),
+                ),
+                ("currency", models.CharField(max_length=3)),
+                ("priority", models.PositiveSmallIntegerField(default=50, help_text="Lower is burned first.")),
+                ("effective_at", models.DateTimeField()),
+                (
+                    "expires_at",
+                    models.DateTimeField(
+                        blank=True, help_text="Not usable from then on; empty: never ends.", null=True
+                    ),
+                ),
+                ("reason", models.CharField(max_length=500)),
+                ("issued_by", models.CharField(help_text="Who: user:<name> or service:<name>.", max_length=200)),
+                ("idempotency_key", models.CharField(max_length=200, unique=True)),
+                ("recorded_at", models.DateTimeField()),
+                (
+                    "ended_at",
+                    models.DateTimeField(blank=True, help_text="When the rest was voided or expired.", null=True),
+                ),
             ],
             options={
-                'ordering': ('customer_key', 'priority', 'expires_at', 'id'),
-                'permissions': (('issue_creditgrant', 'Can issue credit to a customer'), ('void_creditgrant', 'Can void what is left of a credit grant')),
-                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='promotions_grant_amount_positive'), models.CheckConstraint(condition=models.Q(('expires_at__isnull', True), ('expires_at__gt', models.F('effective_at')), _connector='OR'), name='promotions_grant_not_empty')],
+                "ordering": ("customer_key", "priority", "expires_at", "id"),
+                "permissions": (
+                    ("issue_creditgrant", "Can issue credit to a customer"),
+                    ("void_creditgrant", "Can void what is left of a credit grant"),
+                ),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("amount__gt", 0)), name="promotions_grant_amount_positive"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("expires_at__isnull", True), ("expires_at__gt", models.F("effective_at")), _connector="OR"
+                        ),
+                        name="promotions_grant_not_empty",
+                    ),
+                ],
             },
         ),
     ]

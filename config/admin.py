@@ -20,7 +20,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # generic to the type checker only
     """Signing in is taken away by making somebody inactive: the journal and the history name people."""
 
     form = UserChangeForm

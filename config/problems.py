@@ -11,7 +11,7 @@ CONTENT_TYPE = "application/problem+json"
 def problem(
     *, status: int, title: str, detail: str, headers: dict[str, str] | None = None, **members: Any
 ) -> JsonResponse:
-    """Return an error body: `title` names the kind of error, `detail` says what to do; `members` are added as they are."""
+    """Return an error body: `title` names the kind of error, `detail` says what to do, `members` are added."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     return JsonResponse(body, status=status, content_type=CONTENT_TYPE, headers=headers)
 

@@ -34,6 +34,10 @@ def _styles(request: HttpRequest) -> str:
     return static("billing/admin.css")
 
 
+def _icon(request: HttpRequest) -> str:
+    return static("billing/favicon.svg")
+
+
 NAVIGATION = [
     {
         "title": "",
@@ -120,6 +124,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "8px",
     "DASHBOARD_CALLBACK": "billing.overview.add_figures",
+    "SITE_FAVICONS": [{"rel": "icon", "sizes": "any", "type": "image/svg+xml", "href": _icon}],
     "STYLES": [_styles],
     "COLORS": {
         # A quiet petrol: green, orange and red are kept for paid, waiting and past due.

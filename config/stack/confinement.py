@@ -1,13 +1,15 @@
 """PostgreSQL refuses to run as root. This module says how to run it anyway, without asking the machine for anything.
 
 * an ordinary user: as that user;
-* root where user namespaces work: inside a namespace in which we are `nobody`; files stay root's, no folder is touched;
+* root, or a user without a name, where user namespaces work: inside a namespace in which we are `nobody`; files stay
+  whose they are, no folder is touched;
 * root where they are refused (many containers, a chroot): really as `nobody`, with programs and data below /var/tmp,
   because `nobody` can usually not reach a checkout in root's home.
 """
 
 import hashlib
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -112,11 +114,25 @@ def _namespaces_work() -> bool:
 @cache
 def confinement() -> Confinement:
     """Return how to run PostgreSQL as the present user on the present machine."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and _has_a_name(os.geteuid()):
         return Confinement()
     if os.environ.get(REFUSE_NAMESPACES_VARIABLE) != "1" and _namespaces_work():
         return Confinement(prefix=NAMESPACE_COMMAND)
+    if os.geteuid() != 0:
+        raise StackError(
+            f"PostgreSQL refuses to run as user {os.geteuid()}, who has no name on this machine, and user"
+            " namespaces are refused here. Add the user to /etc/passwd, or set DATABASE_URL to a server of yours"
+        )
     return Confinement(run_as=RunAs(user=NOBODY, group=NOBODY))
+
+
+def _has_a_name(user: int) -> bool:
+    """Return whether the user stands in the machine's list of users; in a container it may be a bare number."""
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return True
 
 
 def nobodys_copy(bin_directory: Path) -> Path:

@@ -58,14 +58,13 @@ class Stack:
 
     def __enter__(self) -> Self:
         with ExitStack() as cleanup:
-            if self.throw_away:
-                cleanup.callback(self._remove)
             try:
                 with locked(_folders_lock()):
                     cleanup.enter_context(locked(self.directory / LOCK_NAME, wait=False))
             except AlreadyLocked:
-                cleanup.pop_all()
                 raise StackError(f"another run uses {self.directory}. End it, or choose another folder") from None
+            if self.throw_away:  # while we hold the lock: another run would take the folder for a stale one
+                cleanup.callback(remove_folder, self.directory)
             cleanup.enter_context(self.processes)
             self._start()
             self._cleanup = cleanup.pop_all()
@@ -119,9 +118,6 @@ class Stack:
             redis_url = redis_url or f"{embedded}/{valkey.CACHE_DATABASE}"
             broker_url = broker_url or f"{embedded}/{valkey.BROKER_DATABASE}"
         return {"REDIS_URL": redis_url, "CELERY_BROKER_URL": broker_url}
-
-    def _remove(self) -> None:
-        remove_folder(self.directory)
 
     def environment(self) -> dict[str, str]:
         """Return the variables config/settings.py needs to reach these services. Lay them over os.environ."""

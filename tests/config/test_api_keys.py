@@ -2,9 +2,11 @@
 
 import json
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import RequestFactory
@@ -23,26 +25,30 @@ UNUSABLE = "The API key is unknown, revoked or expired."
 
 @require_scope("usage:write")
 def view(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({"key": request.api_key.name})
+    return JsonResponse({"key": request.api_key.name})  # type: ignore[attr-defined]
 
 
 class Figures(APIView):
     required_scopes = {"GET": Scope.BILLING_READ, "POST": Scope.BILLING_WRITE}
 
     def get(self, request: Request) -> Response:
-        return Response({"key": request.auth.name})
+        return Response({"by key": isinstance(request.auth, ApiKey)})
 
     def post(self, request: Request) -> Response:
-        return Response({"key": request.auth.name})
+        return Response({"by key": isinstance(request.auth, ApiKey)})
 
 
 def make_key(*scopes: str, **fields: object) -> tuple[ApiKey, str]:
-    return ApiKey.objects.create_key(name="edge", scopes=list(scopes), **fields)
+    row, key = ApiKey.objects.create_key(name="edge", scopes=list(scopes), **fields)
+    assert isinstance(row, ApiKey)
+    return row, key
 
 
-def post(authorization: str | None) -> HttpResponse:
+def post(authorization: str | None) -> JsonResponse:
     headers = {} if authorization is None else {"Authorization": authorization}
-    return view(RequestFactory(enforce_csrf_checks=True).post("/", headers=headers))
+    answer = view(RequestFactory(enforce_csrf_checks=True).post("/", headers=headers))
+    assert isinstance(answer, JsonResponse)
+    return answer
 
 
 class TestAPlainView:
@@ -97,8 +103,9 @@ class TestARestView:
         return Figures.as_view()(request).render()
 
     def test_asks_for_the_scope_of_the_method(self) -> None:
-        assert self.ask("GET", "billing:read").status_code == 200
-        assert self.ask("POST", "billing:write").status_code == 200
+        for method, scope in (("GET", "billing:read"), ("POST", "billing:write")):
+            answer = self.ask(method, scope)
+            assert (answer.status_code, answer.data) == (200, {"by key": True})
 
     def test_tells_a_refusal_as_a_problem(self) -> None:
         answer = self.ask("POST", "billing:read")
@@ -131,3 +138,15 @@ class TestTheDatabase:
         fresh.revoked = False
         with pytest.raises(ValidationError):
             fresh.save()
+
+
+class TestTheCommand:
+    def test_prints_a_key_that_works(self) -> None:
+        out = StringIO()
+        call_command("create_api_key", "edge", "usage:write", stdout=out)
+        assert post(f"Api-Key {out.getvalue().strip()}").status_code == 200
+
+    def test_refuses_an_unknown_scope(self) -> None:
+        with pytest.raises(CommandError, match="usage:everything"):
+            call_command("create_api_key", "edge", "usage:everything")
+        assert not ApiKey.objects.exists()

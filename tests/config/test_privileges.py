@@ -8,7 +8,7 @@ from config.privileges import APPEND_ONLY_TABLES, APPLICATION_FUNCTIONS, Table, 
 from tests.cleaning import Cleaner
 
 
-def rows(query: str, *parameters: object) -> list[tuple]:
+def rows(query: str, *parameters: str | list[str]) -> list[tuple]:
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
         return cursor.fetchall()
@@ -111,7 +111,7 @@ def test_cleaning_takes_back_what_a_test_added_changed_and_removed(
     )
 
     def answers() -> list[int]:
-        return [owner_connection.execute(question).fetchone()[0] for question in questions]
+        return [int(row[0]) for question in questions for row in owner_connection.execute(question)]
 
     app_connection.execute("INSERT INTO auth_group (name) VALUES ('left behind')")
     app_connection.execute("UPDATE django_content_type SET model = 'altered' WHERE model = 'logentry'")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 # Starts a child of its own that ignores every polite signal, then sleeps.
 WITH_STUBBORN_CHILD = """
 import subprocess, sys, time
-child = "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (1, 2, 15)]; print('deaf', flush=True); time.sleep(600)"
+deafness = "import signal, time; [signal.signal(number, signal.SIG_IGN) for number in (1, 2, 15)]; "
+child = deafness + "print('deaf', flush=True); time.sleep(600)"
 subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE).stdout.readline()
 print("up", flush=True)
 time.sleep(600)
@@ -100,7 +102,7 @@ def test_processes_end_in_reverse_order_of_their_start(tmp_path: Path) -> None:
     with ProcessSupervisor(tmp_path / "logs") as supervisor:
         for name in ("first", "second", "third"):
             command = [PYTHON, "-c", code, name, str(ends)]
-            supervisor.start(name, command, ready=lambda name=name: is_up(supervisor, name))
+            supervisor.start(name, command, ready=partial(is_up, supervisor, name))
     assert ends.read_text().split() == ["third", "second", "first"]
 
 

@@ -96,12 +96,16 @@ class TestACommandBesideServices:
 class TestStopping:
     @LINUX_ONLY
     @pytest.mark.parametrize(
-        "running",
-        [{}, pytest.param({REFUSE_NAMESPACES_VARIABLE: "1"}, marks=AS_ROOT)],
-        ids=["as we are", "root without namespaces"],
-        indirect=True,
+        ("running", "number"),
+        [
+            ({}, signal.SIGKILL),
+            ({}, signal.SIGTERM),
+            ({}, signal.SIGINT),
+            pytest.param({REFUSE_NAMESPACES_VARIABLE: "1"}, signal.SIGKILL, marks=AS_ROOT),
+        ],
+        ids=["killed", "terminated", "interrupted", "killed, root without namespaces"],
+        indirect=["running"],
     )
-    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_leaves_no_process(self, running: subprocess.Popen[str], number: signal.Signals) -> None:
         family = descendants(running.pid)
         assert len(family) > 5  # PostgreSQL alone has that many

@@ -1,10 +1,11 @@
 """The Celery application: three queues that never share a worker's attention, and the schedule of the regular work."""
 
+import gc
 import os
 
 from celery import Celery
 from celery.schedules import crontab, schedule
-from celery.signals import task_prerun
+from celery.signals import task_prerun, worker_process_init
 from django.db import close_old_connections
 from kombu.entity import Queue
 
@@ -29,6 +30,13 @@ app.conf.task_routes = {
 def every(seconds: int, task: str) -> dict[str, object]:
     """Return a schedule entry. A run that waited for long is dropped: the next one does its work."""
     return {"task": task, "schedule": schedule(seconds), "options": {"expires": max(seconds, 30)}}
+
+
+@worker_process_init.connect
+def spare_the_collector(**_: object) -> None:
+    """Keep the garbage collector from walking, round after round, what was loaded at the start and stays for good."""
+    gc.collect()
+    gc.freeze()
 
 
 @task_prerun.connect

@@ -52,6 +52,10 @@ def project_payment(
     status = _STATUS_OF_INTENT[payment_intent["status"]]
     if status == Status.FAILED and not error and not charge:
         return None
+    if invoice is not None:
+        # The projection of the invoice locks it before the customer's accounts. Without this lock the payment's foreign
+        # key would ask for it at the commit, after the accounts: two workers would wait for each other.
+        Invoice.objects.select_for_update().get(pk=invoice.pk)
     known = Payment.objects.filter(stripe_payment_intent_id=payment_intent["id"]).first()
     payment = known or Payment(stripe_payment_intent_id=payment_intent["id"])
     payment.customer, payment.invoice, payment.projected_at = customer, invoice, now

@@ -1,0 +1,222 @@
+"""One row of everything the admin shows, for as many customers as a test wants. Each story has prices of its own."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from billing.catalog.models import Rate
+from billing.customers.models import Customer
+from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
+from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Payment
+from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
+from billing.reconciliation.models import Discrepancy, ReconciliationRun
+from billing.stripe.models import InboxEvent, OutboxIntent
+from billing.subscriptions.models import BillingPeriod, Subscription
+from promotions.models import CreditGrant
+from tests.factories import (
+    NOVEMBER,
+    OCTOBER,
+    CreditGrantFactory,
+    CustomerFactory,
+    PlanVersionFactory,
+    RateFactory,
+    SubscriptionFactory,
+)
+
+ACCRUED_AT = datetime.fromisoformat("2026-10-20T12:00:00+00:00")
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Usage of 30 dollars: 20 included, 4 paid by a grant, 6 on an invoice that was declined."""
+
+    customer: Customer
+    subscription: Subscription
+    period: BillingPeriod
+    rate: Rate
+    grant: CreditGrant
+    accrual: UsageAccrual
+    invoice: Invoice
+    payment: Payment
+    event: InboxEvent
+    run: ReconciliationRun
+
+
+def tell_story(number: int, **of_customer: Any) -> Story:
+    """Make the rows of one customer; `number` tells the stories of one test apart."""
+    customer: Customer = CustomerFactory(customer_key=f"customer_{number}", **of_customer)
+    rate = RateFactory()
+    version = PlanVersionFactory(rate_card=rate.rate_card)
+    subscription = SubscriptionFactory(customer=customer, plan_version=version, status="past_due")
+    period = subscription.periods.get()
+    grant = CreditGrantFactory(customer_key=customer.customer_key, amount=Decimal(10))
+    accrual = _accrue(period, rate, grant)
+    invoice = _invoice(number, subscription, period, rate, accrual)
+    payment = _decline(number, invoice)
+    _movements(number, customer)
+    return Story(
+        customer=customer,
+        subscription=subscription,
+        period=period,
+        rate=rate,
+        grant=grant,
+        accrual=accrual,
+        invoice=invoice,
+        payment=payment,
+        event=_webhook(number, invoice),
+        run=_reconcile(customer),
+    )
+
+
+def _accrue(period: BillingPeriod, rate: Rate, grant: CreditGrant) -> UsageAccrual:
+    figures = {"rated": Decimal(30), "included": Decimal(20), "credited": Decimal(4), "unbilled": Decimal(6)}
+    accrual = UsageAccrual.objects.create(
+        period=period, revision=1, aggregated_through=ACCRUED_AT, recorded_at=ACCRUED_AT, **figures
+    )
+    UsageAccrualLine.objects.create(accrual=accrual, rate=rate, quantity=Decimal(6_000_000), **figures)
+    GrantDrawdown.objects.create(accrual=accrual, rate=rate, grant=grant, amount=Decimal(4))
+    return accrual
+
+
+def _invoice(
+    number: int, subscription: Subscription, period: BillingPeriod, rate: Rate, accrual: UsageAccrual
+) -> Invoice:
+    invoice = Invoice.objects.create(
+        stripe_invoice_id=f"in_{number}",
+        customer=subscription.customer,
+        subscription=subscription,
+        number=f"BB-{number:04}",
+        billing_reason="subscription_cycle",
+        status=Invoice.Status.OPEN,
+        currency="USD",
+        total_minor=600,
+        amount_due_minor=600,
+        amount_paid_minor=0,
+        amount_remaining_minor=600,
+        starting_balance_minor=0,
+        ending_balance_minor=0,
+        attempt_count=1,
+        created_at=NOVEMBER,
+        finalized_at=NOVEMBER + timedelta(hours=1),
+        projected_at=NOVEMBER + timedelta(hours=1),
+    )
+    charged = {"quantity": Decimal(6_000_000), "exact_amount": Decimal(6), "amount_minor": 600, "rounding": Decimal(0)}
+    InvoiceLine.objects.create(
+        invoice=invoice,
+        kind=InvoiceLine.Kind.USAGE,
+        position=1,
+        period=period,
+        rate=rate,
+        accrual=accrual,
+        description=f"{rate} usage",
+        **charged,
+    )
+    InvoiceLine.objects.create(
+        invoice=invoice,
+        kind=InvoiceLine.Kind.COVERAGE,
+        position=2,
+        period=period,
+        description="Included in the plan",
+        quantity=Decimal(1),
+        exact_amount=Decimal(0),
+        amount_minor=0,
+        rounding=Decimal(0),
+    )
+    close = InvoiceClose.objects.create(
+        invoice=invoice,
+        period=period,
+        step=InvoiceClose.Step.ACCRUED,
+        held_reason="Twice the usage of last month",
+        next_attempt_at=NOVEMBER,
+    )
+    InvoiceCloseStep.objects.create(close=close, step=InvoiceClose.Step.STARTED, recorded_at=NOVEMBER)
+    return invoice
+
+
+def _decline(number: int, invoice: Invoice) -> Payment:
+    return Payment.objects.create(
+        stripe_payment_intent_id=f"pi_{number}",
+        customer=invoice.customer,
+        invoice=invoice,
+        status=Payment.Status.FAILED,
+        amount_minor=600,
+        currency="USD",
+        failure_code="card_declined",
+        failure_message="Your card has insufficient funds.",
+        occurred_at=NOVEMBER + timedelta(hours=1),
+        projected_at=NOVEMBER + timedelta(hours=1),
+    )
+
+
+def _movements(number: int, customer: Customer) -> None:
+    BalanceTransaction.objects.create(
+        stripe_id=f"txn_{number}",
+        type="charge",
+        currency="USD",
+        amount_minor=2000,
+        fee_minor=88,
+        net_minor=1912,
+        occurred_at=OCTOBER,
+        journal_entry_id=1_000_000 + number,
+    )
+    CustomerBalanceTransaction.objects.create(
+        stripe_id=f"cbtxn_{number}",
+        customer=customer,
+        type="adjustment",
+        currency="USD",
+        amount_minor=-100,
+        ending_balance_minor=-100,
+        occurred_at=OCTOBER,
+        journal_entry_id=2_000_000 + number,
+    )
+
+
+def _webhook(number: int, invoice: Invoice) -> InboxEvent:
+    OutboxIntent.objects.create(
+        purpose=f"close:{number}:finalize",
+        operation="invoices.finalize",
+        target=invoice.stripe_invoice_id,
+        params={"auto_advance": False},
+        state=OutboxIntent.State.REFUSED,
+        created_at=NOVEMBER,
+        error="invoice_no_customer_line_items",
+    )
+    return InboxEvent.objects.create(
+        event_id=f"evt_{number}",
+        type="invoice.payment_failed",
+        livemode=False,
+        object_id=invoice.stripe_invoice_id,
+        payload={"id": f"evt_{number}", "data": {"object": {"id": invoice.stripe_invoice_id}}},
+        stripe_created_at=NOVEMBER,
+        received_at=NOVEMBER,
+        source="webhook",
+        state=InboxEvent.State.DEAD,
+        attempts=12,
+        next_attempt_at=NOVEMBER,
+        error="ProjectionRefused: a line of unknown kind",
+    )
+
+
+def _reconcile(customer: Customer) -> ReconciliationRun:
+    run = ReconciliationRun.objects.create(
+        range_start=OCTOBER,
+        range_end=NOVEMBER,
+        started_at=NOVEMBER,
+        finished_at=NOVEMBER,
+        checked=12,
+        discrepancy_count=1,
+        actor="user:tester",
+    )
+    Discrepancy.objects.create(
+        run=run,
+        check_code="events_windows",
+        subject="window 2026-10-20 12:00",
+        customer_key=customer.customer_key,
+        left_name="events",
+        left_value="5",
+        right_name="window",
+        right_value="6",
+        explanation="A raw event was altered.",
+    )
+    return run

@@ -1,0 +1,80 @@
+"""
+The admin in a real browser, narrow and wide: nothing is refused by the content security policy, charts are drawn, and
+no page is wider than the screen.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from tests.billing.admin.stories import tell_story
+from tests.processes import WebServer
+
+PASSWORD = "a long password of root"
+WIDTHS = {"narrow": (390, 844), "wide": (1440, 900)}
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture
+def chromium() -> Path:
+    """CHROMIUM_PATH, else the one on the path. Without one the test is skipped; CI installs one and fails instead."""
+    found = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        reason = "no browser: set CHROMIUM_PATH, or put chromium on the path"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return Path(found)
+
+
+@pytest.fixture
+def addresses(committed_db: None) -> dict[str, str]:
+    """The pages to look at. Written before the browser starts: its event loop would forbid database calls."""
+    User.objects.create_superuser("root", password=PASSWORD)
+    story = tell_story(1, name="A customer with a rather long name, Incorporated and Sons (Holding) GmbH & Co. KG")
+    return {
+        "overview": reverse("admin:index"),
+        "customers": reverse("admin:billing_customer_changelist"),
+        "customer": reverse("admin:billing_customer_change", args=[story.customer.pk]),
+        "credit": reverse("admin:billing_customer_issue_credit", args=[story.customer.pk]),
+        "invoice": reverse("admin:billing_invoice_change", args=[story.invoice.pk]),
+        "accruals": reverse("admin:billing_usageaccrualline_changelist"),
+        "event": reverse("admin:billing_inboxevent_change", args=[story.event.pk]),
+        "grant": reverse("admin:promotions_creditgrant_change", args=[story.grant.pk]),
+        "run": reverse("admin:billing_reconciliationrun_change", args=[story.run.pk]),
+        "documentation": reverse("api-docs"),
+    }
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_pages_work_and_fit(chromium: Path, addresses: dict[str, str], web_process: WebServer, width: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    too_wide: dict[str, int] = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        across, down = WIDTHS[width]
+        page = browser.new_page(viewport={"width": across, "height": down})
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{web_process.address}{reverse('admin:login')}")
+        page.fill("#id_username", "root")
+        page.fill("#id_password", PASSWORD)
+        page.click("button[type=submit]")
+        for name, address in addresses.items():
+            response = page.goto(f"{web_process.address}{address}", wait_until="networkidle")
+            assert response is not None
+            assert response.status == 200, name
+            overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+            if overflow > 0:
+                too_wide[name] = overflow
+        page.goto(f"{web_process.address}{addresses['overview']}", wait_until="networkidle")
+        drawn = page.evaluate("[...document.querySelectorAll('canvas.chart')].filter(c => Chart.getChart(c)).length")
+        browser.close()
+
+    assert (complaints, too_wide, drawn) == ([], {}, 1)

@@ -1,0 +1,139 @@
+"""Who may open which page, that no page can be used to write, and that lists do not ask once per row."""
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connection, models
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from config.roles import CUSTOMER_SUCCESS, ENGINEERING, FINANCE
+from tests.billing.admin.stories import tell_story
+
+SignIn = Callable[[str], Client]
+EVERYBODY = frozenset({CUSTOMER_SUCCESS, FINANCE, ENGINEERING})
+# Written out, not derived from config.roles: a permission given by mistake must fail here.
+OPENED_BY = {
+    "billing.customer": EVERYBODY,
+    "billing.subscription": EVERYBODY,
+    "billing.billingperiod": EVERYBODY,
+    "billing.plan": EVERYBODY,
+    "billing.planversion": EVERYBODY,
+    "billing.ratecard": EVERYBODY,
+    "billing.rate": EVERYBODY,
+    "billing.usageaccrual": EVERYBODY,
+    "billing.usageaccrualline": EVERYBODY,
+    "billing.grantdrawdown": EVERYBODY,
+    "billing.invoice": EVERYBODY,
+    "billing.invoiceclose": EVERYBODY,
+    "billing.payment": {CUSTOMER_SUCCESS, FINANCE},
+    "billing.balancetransaction": {FINANCE},
+    "billing.customerbalancetransaction": {CUSTOMER_SUCCESS, FINANCE},
+    "billing.inboxevent": {ENGINEERING},
+    "billing.outboxintent": {ENGINEERING},
+    "billing.reconciliationrun": {FINANCE, ENGINEERING},
+    "billing.discrepancy": {FINANCE, ENGINEERING},
+    "promotions.creditgrant": {CUSTOMER_SUCCESS, FINANCE},
+}
+# Session, user, count, rows; and what a list reads besides, such as the choices of a filter.
+LIST_QUERIES = dict.fromkeys(OPENED_BY, 4) | {
+    "billing.customer": 5,
+    "billing.subscription": 5,
+    "billing.rate": 6,
+    "billing.discrepancy": 5,
+}
+
+
+def registered() -> dict[str, type[models.Model]]:
+    return {
+        model._meta.label_lower: model
+        for model in admin.site._registry
+        if model._meta.app_label in ("billing", "promotions")
+    }
+
+
+def list_address(label: str) -> str:
+    return reverse(f"admin:{label.replace('.', '_')}_changelist")
+
+
+def page_address(label: str) -> str:
+    newest = registered()[label]._default_manager.order_by("-pk")[0]
+    return reverse(f"admin:{label.replace('.', '_')}_change", args=[newest.pk])
+
+
+def test_every_registered_page_is_listed_here() -> None:
+    assert set(registered()) == set(OPENED_BY)
+
+
+@pytest.mark.parametrize("role", sorted(EVERYBODY))
+def test_lists_and_pages_open_for_those_who_may(sign_in: SignIn, role: str) -> None:
+    tell_story(1)
+    client = sign_in(role)
+
+    found = {
+        label: {client.get(list_address(label)).status_code, client.get(page_address(label)).status_code}
+        for label in OPENED_BY
+    }
+
+    assert found == {label: {200} if role in roles else {403} for label, roles in OPENED_BY.items()}
+
+
+@pytest.mark.parametrize("label", sorted(OPENED_BY))
+def test_a_superuser_can_open_a_page_but_not_write_to_it(sign_in: SignIn, label: str) -> None:
+    tell_story(1)
+    client = sign_in("superuser")
+    model, page = registered()[label], page_address(label)
+    before = list(model._default_manager.order_by("pk").values())
+
+    answers = [
+        client.get(page).status_code,
+        client.post(page, {"name": "changed"}).status_code,
+        client.get(page.replace("/change/", "/delete/")).status_code,
+        client.post(page.replace("/change/", "/delete/"), {"post": "yes"}).status_code,
+        client.get(f"{list_address(label)}add/").status_code,
+        client.post(f"{list_address(label)}add/", {"name": "new"}).status_code,
+    ]
+    chosen = [str(row.pk) for row in model._default_manager.all()]
+    client.post(list_address(label), {"action": "delete_selected", "_selected_action": chosen, "post": "yes"})
+
+    assert answers == [200, 403, 403, 403, 403, 403]
+    assert list(model._default_manager.order_by("pk").values()) == before
+
+
+@pytest.mark.parametrize("label", sorted(OPENED_BY))
+def test_a_list_asks_as_often_for_three_rows_as_for_one(sign_in: SignIn, label: str) -> None:
+    client = sign_in("superuser")
+    tell_story(1)
+    client.get(list_address(label))
+    with CaptureQueriesContext(connection) as one_row:
+        client.get(list_address(label))
+    tell_story(2)
+    tell_story(3)
+
+    with CaptureQueriesContext(connection) as three_rows:
+        assert client.get(list_address(label)).status_code == 200
+
+    assert (len(one_row), len(three_rows)) == (LIST_QUERIES[label], LIST_QUERIES[label])
+
+
+def test_people_and_roles_are_for_superusers(sign_in: SignIn) -> None:
+    addresses = [reverse(f"admin:auth_{model}_changelist") for model in ("user", "group")]
+    addresses += [
+        reverse("admin:auth_user_add"),
+        reverse("admin:auth_user_change", args=[User.objects.create(username="x").pk]),
+    ]
+
+    found = {role: {sign_in(role).get(address).status_code for address in addresses} for role in (FINANCE, "superuser")}
+
+    assert found == {FINANCE: {403}, "superuser": {200}}
+
+
+def test_nobody_opens_anything_without_signing_in(db: None) -> None:
+    tell_story(1)
+
+    answers = {label: Client().get(list_address(label)).status_code for label in OPENED_BY}
+
+    assert answers == dict.fromkeys(OPENED_BY, 302)

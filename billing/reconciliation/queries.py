@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 
 from billing.reconciliation.figures import Figures
 from billing.reconciliation.minor_units import in_units
-from billing.reconciliation.models import Discrepancy, ReconciliationRun
+from billing.reconciliation.models import Discrepancy
 
 
 def rows(sql: str, parameters: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, ...]]:
@@ -29,11 +29,6 @@ def scalar(sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
     """Return the only value of a statement."""
     ((value,),) = rows(sql, parameters)
     return value
-
-
-def latest_run() -> ReconciliationRun | None:
-    """Return the run that started last, finished or not."""
-    return ReconciliationRun.objects.order_by("-started_at", "-id").first()
 
 
 def discrepancies_of(run_id: int) -> QuerySet[Discrepancy]:

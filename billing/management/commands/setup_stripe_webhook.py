@@ -22,7 +22,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, url: str, **options: Any) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-            raise CommandError(f"--url {url} is no address: give one such as https://billing.example.com.")
+            raise CommandError(
+                f"--url {url} is no address: give one such as https://billing.example.com.", returncode=2
+            )
         try:
             endpoint = set_up_endpoint(base_url=url)
         except (StripeRefused, StripeUnavailable) as problem:

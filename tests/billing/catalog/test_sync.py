@@ -1,6 +1,7 @@
 """The published catalogue exists at Stripe, once."""
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import transaction
 
 from billing.catalog.models import Plan, PlanVersion
@@ -60,3 +61,17 @@ def test_inside_a_transaction_is_refused(at_sandbox: SandboxProcess) -> None:
 
     with pytest.raises(OutboxInsideTransaction), transaction.atomic():
         sync_catalog_to_stripe(now=OCTOBER)
+
+
+def test_the_command_says_what_it_made_and_what_stripe_refused(
+    at_sandbox: SandboxProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PlanVersionFactory()
+    at_sandbox.fault(operation="POST /v1/products", mode="error_500", times=9)
+
+    with pytest.raises(CommandError, match="500"):
+        call_command("sync_catalog")
+    at_sandbox.clear_faults()
+    call_command("sync_catalog")
+
+    assert capsys.readouterr().out.strip() == "2 products and prices created at Stripe."

@@ -1,5 +1,6 @@
 """Accruals to read: what each run of rating added, for which price, and which grants it burned."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -19,8 +20,8 @@ _FUNDING = ("rated", "included", "credited", "unbilled")
 class FundingColumns:
     """The four figures of an accrual or of one of its lines: what usage cost, and who paid for it."""
 
-    def _currency(self, row: Any) -> str:
-        raise NotImplementedError
+    # Where a row's currency is found: a mixin cannot know.
+    _currency: Callable[[Any], str]
 
     @display(description="Rated", ordering="rated")
     def rated_text(self, row: Any) -> str:
@@ -70,7 +71,8 @@ class UsageAccrualLineInline(FundingColumns, ReadOnlyInline):
         rows: QuerySet[UsageAccrualLine] = super().get_queryset(request)
         return rows.select_related("rate__rate_card")
 
-    def _currency(self, row: UsageAccrualLine) -> str:
+    @staticmethod
+    def _currency(row: UsageAccrualLine) -> str:
         return row.rate.rate_card.currency
 
     @display(description="Price")
@@ -127,7 +129,8 @@ class UsageAccrualAdmin(FundingColumns, SummedList):
     )
     inlines = (UsageAccrualLineInline, GrantDrawdownInline)
 
-    def _currency(self, row: UsageAccrual) -> str:
+    @staticmethod
+    def _currency(row: UsageAccrual) -> str:
         return row.period.plan_version.currency
 
     @display(description="Customer")
@@ -155,7 +158,8 @@ class UsageAccrualLineAdmin(FundingColumns, SummedList):
     summed = ("quantity", *_FUNDING)
     fields = ("accrual_link", "customer_link", "rate_link", "quantity_text", *_FUNDING_COLUMNS, "windows_link")
 
-    def _currency(self, row: UsageAccrualLine) -> str:
+    @staticmethod
+    def _currency(row: UsageAccrualLine) -> str:
         return row.rate.rate_card.currency
 
     @display(description="Accrual")

@@ -112,6 +112,41 @@ def create_at_stripe(*, customer_id: int, now: datetime) -> str:
     return stripe_customer_id
 
 
+def use_payment_method(*, customer_id: int, payment_method: str, idempotency_key: str, now: datetime) -> str:
+    """
+    Attach a payment method at Stripe and let it pay from now on; return Stripe's id of it. Not inside a transaction.
+
+    `payment_method` is Stripe's id or test token; `idempotency_key` names the wish, so that going back to an earlier
+    card is another one. Raises what outbox.perform raises; a repeat goes on where the last try ended.
+    """
+    stripe_customer_id = create_at_stripe(customer_id=customer_id, now=now)
+    attached = outbox.perform(
+        purpose=f"{idempotency_key}:attach",
+        operation="payment_methods.attach",
+        target=payment_method,
+        params={"customer": stripe_customer_id},
+        now=now,
+    )
+    outbox.perform(
+        purpose=f"{idempotency_key}:default",
+        operation="customers.update",
+        target=stripe_customer_id,
+        params={"invoice_settings": {"default_payment_method": attached["id"]}},
+        now=now,
+    )
+    return str(attached["id"])
+
+
+def lock_customer(*, customer_id: int) -> None:
+    """
+    Let nobody else move this customer's money until the transaction ends. Needs a transaction.
+
+    Taken before any other row by whoever posts to a customer's accounts more than once in a transaction: the entries
+    of an invoice, of a payment and of the balance touch the same accounts in different orders.
+    """
+    Customer.objects.select_for_update(no_key=True).get(pk=customer_id)
+
+
 def _require_valid(new: NewCustomer) -> None:
     """Refuse with a kind word what the table's constraints refuse."""
     if not _KEY.fullmatch(new.customer_key):

@@ -10,6 +10,7 @@ from typing import Any
 
 from billing.accounting.invoices import UnexplainedTotal, post_invoice_finalized, post_invoice_voided
 from billing.customers.models import Customer
+from billing.customers.operations import lock_customer
 from billing.invoicing import queries
 from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
 from billing.invoicing.rounding import from_minor
@@ -33,12 +34,13 @@ def project_invoice(
     A state that lies behind the recorded one changes nothing. Raises NotYetKnown for an unknown customer,
     ProjectionRefused for a line or total that cannot be explained, and LedgerError.
     """
-    known = Invoice.objects.select_for_update().filter(stripe_invoice_id=fetched["id"]).first()
-    if known is not None and queries.stage(fetched["status"]) < queries.stage(known.status):
-        return known
     customer = Customer.objects.filter(stripe_customer_id=fetched["customer"]).first()
     if customer is None:
         raise NotYetKnown(f"customer {fetched['customer']} of invoice {fetched['id']} is not known here")
+    lock_customer(customer_id=customer.pk)
+    known = Invoice.objects.select_for_update().filter(stripe_invoice_id=fetched["id"]).first()
+    if known is not None and queries.stage(fetched["status"]) < queries.stage(known.status):
+        return known
     if fetched["currency"].upper() != customer.currency:
         raise ProjectionRefused(f"invoice {fetched['id']} is in {fetched['currency']}, not {customer.currency}")
     was_entered = known is not None and known.finalized_at is not None

@@ -12,6 +12,7 @@ from billing.accounting.chart import system_account_specs
 from billing.accounting.invoices import customer_balance_draft
 from billing.accounting.payments import balance_transaction_draft, post_payment_succeeded
 from billing.customers.models import Customer
+from billing.customers.operations import lock_customer
 from billing.invoicing.models import Invoice
 from billing.invoicing.rounding import from_minor
 from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Payment
@@ -52,10 +53,7 @@ def project_payment(
     status = _STATUS_OF_INTENT[payment_intent["status"]]
     if status == Status.FAILED and not error and not charge:
         return None
-    if invoice is not None:
-        # The projection of the invoice locks it before the customer's accounts. Without this lock the payment's foreign
-        # key would ask for it at the commit, after the accounts: two workers would wait for each other.
-        Invoice.objects.select_for_update().get(pk=invoice.pk)
+    lock_customer(customer_id=customer.pk)
     known = Payment.objects.filter(stripe_payment_intent_id=payment_intent["id"]).first()
     payment = known or Payment(stripe_payment_intent_id=payment_intent["id"])
     payment.customer, payment.invoice, payment.projected_at = customer, invoice, now
@@ -129,6 +127,9 @@ def _balance_transaction_draft(transaction: StripeDict) -> JournalEntryDraft:
 
 def record_customer_balance_transactions(fetched: Sequence[StripeDict], *, customer: Customer, now: datetime) -> int:
     """Enter movements on a customer's balance that are not in the books yet; return how many. Raises LedgerError."""
+    if not fetched:
+        return 0
+    lock_customer(customer_id=customer.pk)
     ids = [transaction["id"] for transaction in fetched]
     recorded = CustomerBalanceTransaction.objects.filter(stripe_id__in=ids)
     known = set(recorded.values_list("stripe_id", flat=True))

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from billing.catalog.models import PlanVersion
 from billing.customers.models import Customer
-from billing.customers.operations import create_at_stripe
+from billing.customers.operations import create_at_stripe, use_payment_method
 from billing.rating.rating import EXACT
 from billing.stripe import outbox
 from billing.subscriptions import periods
@@ -137,20 +137,12 @@ def start_at_stripe(*, subscription_id: int, payment_method: str, now: datetime)
         raise SubscriptionNotFound(f"there is no subscription {subscription_id}")
     if subscription.plan_version.stripe_price_id is None:
         raise PlanNotOffered(f"{subscription.plan_version} has no price at Stripe; sync the catalogue first")
-    stripe_customer_id = create_at_stripe(customer_id=subscription.customer_id, now=now)
     fact = f"subscription:{subscription_id}"
-    attached = outbox.perform(
-        purpose=f"{fact}:attach:{payment_method}",
-        operation="payment_methods.attach",
-        target=payment_method,
-        params={"customer": stripe_customer_id},
-        now=now,
-    )
-    outbox.perform(
-        purpose=f"{fact}:default:{attached['id']}",
-        operation="customers.update",
-        target=stripe_customer_id,
-        params={"invoice_settings": {"default_payment_method": attached["id"]}},
+    stripe_customer_id = create_at_stripe(customer_id=subscription.customer_id, now=now)
+    use_payment_method(
+        customer_id=subscription.customer_id,
+        payment_method=payment_method,
+        idempotency_key=f"{fact}:{payment_method}",
         now=now,
     )
     created = outbox.perform(

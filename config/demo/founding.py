@@ -13,9 +13,7 @@ from billing.catalog.document import read_yaml
 from billing.catalog.models import PlanVersion
 from billing.catalog.operations import load_catalog, sync_catalog_to_stripe
 from billing.customers.models import Customer
-from billing.customers.operations import NewCustomer, create_customers
-from billing.customers.queries import customer_by_key
-from billing.stripe import outbox
+from billing.customers.operations import NewCustomer, create_customers, use_payment_method
 from billing.stripe.endpoints import set_up_endpoint
 from billing.subscriptions.operations import create_subscription, start_at_stripe
 from config import clock
@@ -24,16 +22,13 @@ from config.api_keys.scopes import Scope
 from config.demo.errors import DemoFailed
 from config.demo.month import Month
 from config.demo.stages import Bar
-from config.demo.usage import EVENT_TYPE
 from config.demo.world import GOOD_CARD, DemoCustomer
 from config.roles import SIGN_INS, create_sign_ins, sync_roles
-from metering.operations import define_meter
 from promotions.operations import issue_grant
 
 CATALOGUE = Path(__file__).parent / "catalogue.yaml"
 ACTOR = "service:demo"
 CURRENCY = "USD"
-METERS = ("input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens")
 # Requests to Stripe that wait at the same time; more only queue up at the sandbox, which is one process.
 FOUNDERS = 3
 
@@ -57,12 +52,7 @@ def create_api_key() -> str:
 
 
 def prepare_catalogue(*, site_address: str) -> None:
-    """Define the meters, load the catalogue, and make both known to Stripe."""
-    for code in METERS:
-        define_meter(
-            code=code, event_type=EVENT_TYPE, value_path=f"data.{code}", aggregation="sum", dimensions=["model"],
-            unit="token",
-        )  # fmt: skip
+    """Load the catalogue with its meters, and make it known to Stripe."""
     load_catalog(read_yaml(CATALOGUE.read_text(encoding="utf-8")), now=clock.now())
     set_up_endpoint(base_url=site_address)
     sync_catalog_to_stripe(now=clock.now())
@@ -113,27 +103,8 @@ def _subscribe(customer: DemoCustomer, row: Customer, plan_version: PlanVersion,
     start_at_stripe(subscription_id=subscription.pk, payment_method=GOOD_CARD, now=clock.now())
     if customer.card != GOOD_CARD:
         # The first payment succeeded; the card on file is replaced before the month ends.
-        _replace_card(customer)
-
-
-def _replace_card(customer: DemoCustomer) -> None:
-    """Make the customer's other card the one that Stripe charges from now on."""
-    row = customer_by_key(customer.customer_key)
-    target = row.stripe_customer_id if row and row.stripe_customer_id else ""
-    card = outbox.perform(
-        purpose=f"demo:{customer.customer_key}:card",
-        operation="payment_methods.attach",
-        target=customer.card,
-        params={"customer": target},
-        now=clock.now(),
-    )
-    outbox.perform(
-        purpose=f"demo:{customer.customer_key}:default-card",
-        operation="customers.update",
-        target=target,
-        params={"invoice_settings": {"default_payment_method": card["id"]}},
-        now=clock.now(),
-    )
+        key = f"demo:{customer.customer_key}:card"
+        use_payment_method(customer_id=row.pk, payment_method=customer.card, idempotency_key=key, now=clock.now())
 
 
 def _issue_grants(customer: DemoCustomer) -> None:

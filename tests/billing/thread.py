@@ -18,11 +18,11 @@ from djstripe.models import WebhookEndpoint
 from billing.catalog.models import PlanVersion
 from billing.catalog.operations import load_catalog, sync_catalog_to_stripe
 from billing.customers.models import Customer
-from billing.customers.operations import create_customer
+from billing.customers.operations import create_customer, use_payment_method
 from billing.invoicing import queries as invoicing_queries
 from billing.invoicing.closing import advance_close
 from billing.invoicing.models import InvoiceClose
-from billing.stripe import gateway, inbox, outbox
+from billing.stripe import gateway, inbox
 from billing.stripe.models import InboxEvent
 from billing.stripe.projection import ENABLED_EVENTS, process_event
 from billing.subscriptions.models import Subscription
@@ -148,21 +148,8 @@ class Thread:
     def use_card(self, customer_key: str, card: str) -> None:
         """Attach another test card and let it pay from now on."""
         customer = Customer.objects.get(customer_key=customer_key)
-        said = f"card:{customer_key}:{next(self._ids)}"
-        method = outbox.perform(
-            purpose=said,
-            operation="payment_methods.attach",
-            target=card,
-            params={"customer": customer.stripe_customer_id},
-            now=self.now,
-        )
-        outbox.perform(
-            purpose=f"{said}:default",
-            operation="customers.update",
-            target=customer.stripe_customer_id or "",
-            params={"invoice_settings": {"default_payment_method": method["id"]}},
-            now=self.now,
-        )
+        key = f"card:{customer_key}:{next(self._ids)}"
+        use_payment_method(customer_id=customer.pk, payment_method=card, idempotency_key=key, now=self.now)
 
     def use(self, tokens: int, *, at: datetime, customer_key: str = "ada") -> None:
         """Usage that is in its windows when this returns; 1,000,000 input tokens cost 3 USD."""

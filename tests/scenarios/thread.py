@@ -23,15 +23,13 @@ from billing.catalog import operations as catalog
 from billing.catalog.document import read_yaml
 from billing.catalog.models import PlanVersion
 from billing.customers.models import Customer
-from billing.customers.operations import create_customer
+from billing.customers.operations import create_customer, use_payment_method
 from billing.invoicing.models import Invoice, InvoiceClose
 from billing.invoicing.tasks import task_sweep_closes
 from billing.payments.models import Payment
 from billing.rating.models import UsageAccrual
 from billing.stripe.models import InboxEvent, OutboxIntent
-from billing.stripe.outbox import perform
 from billing.stripe.tasks import task_sweep_inbox
-from billing.subscriptions.models import Subscription
 from billing.subscriptions.operations import create_subscription, start_at_stripe
 from config.api_keys.models import ApiKey
 from ledger import queries as ledger
@@ -229,30 +227,12 @@ class MainThread:
         start_at_stripe(subscription_id=subscription.pk, payment_method="pm_card_visa", now=MONTH_START)
 
     def replace_card_of(self, key: str, payment_method: str) -> None:
-        """Make another card the customer's and the subscription's default, as its owner would in Stripe's portal."""
+        """Let another card pay from now on."""
         customer = Customer.objects.get(customer_key=key)
-        stripe_id = customer.stripe_customer_id
-        attached = perform(
-            purpose=f"scenario:attach:{key}",
-            operation="payment_methods.attach",
-            target=payment_method,
-            params={"customer": stripe_id},
-            now=MONTH_START,
-        )
-        settings_ = {"invoice_settings": {"default_payment_method": attached["id"]}}
-        perform(
-            purpose=f"scenario:default:{key}",
-            operation="customers.update",
-            target=str(stripe_id),
-            params=settings_,
-            now=MONTH_START,
-        )
-        subscription = Subscription.objects.get(customer=customer)
-        perform(
-            purpose=f"scenario:subscription:{key}",
-            operation="subscriptions.update",
-            target=str(subscription.stripe_subscription_id),
-            params={"default_payment_method": attached["id"]},
+        use_payment_method(
+            customer_id=customer.pk,
+            payment_method=payment_method,
+            idempotency_key=f"scenario:{key}:{payment_method}",
             now=MONTH_START,
         )
 

@@ -74,19 +74,24 @@ class RecentKindFilter(admin.SimpleListFilter):
 
 @admin.register(Account)
 class AccountAdmin(ReadOnlyAdmin):
-    list_display = ["code", "kind", "customer_key", "currency", "balance_shown"]
+    list_display = ["code", "kind", "customer_linked", "currency", "balance_shown"]
     list_filter = ["kind", "currency"]
     search_fields = ["code", "customer_key__exact"]
     search_help_text = "Part of an account's code, or a customer's key"
     ordering = ["code"]
     fields = [
         ("code", "kind"),
-        ("customer_key", "currency"),
+        ("customer_linked", "currency"),
         ("normal_side", "floor_shown"),
         ("version", "closed_at"),
     ]
-    readonly_fields = ["floor_shown"]
+    readonly_fields = ["customer_linked", "floor_shown"]
     change_form_outer_after_template = "ledger/statement.html"
+
+    @admin.display(description="customer", ordering="customer_key")
+    def customer_linked(self, account: Account) -> SafeString | str:
+        [customer] = causes_of({"customer": account.customer_key or ""})
+        return _link(customer.url, customer.value or "-")
 
     @admin.display(description="balance", ordering="balance")
     def balance_shown(self, account: Account) -> str:

@@ -24,4 +24,4 @@ def causes_of(cause: Mapping[str, str]) -> list[Cause]:
 
 def _url(name: str, value: str) -> str | None:
     link = cause_links.get(name)
-    return None if link is None else link(value)
+    return link(value) if link is not None and value else None

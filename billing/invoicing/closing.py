@@ -16,6 +16,7 @@ from django.db.models import F
 from billing.invoicing.drafting import write_lines
 from billing.invoicing.models import InvoiceClose, InvoiceCloseStep, InvoiceLine
 from billing.invoicing.operations import HELD_CHARS_MAX
+from billing.invoicing.rounding import from_minor
 from billing.invoicing.verification import ExpectedFee, differences, line_key
 from billing.rating.rating import RatingError
 from billing.stripe import gateway, outbox
@@ -141,9 +142,10 @@ def _verify(close: InvoiceClose, now: datetime) -> str:
     for line in stripe_lines:
         if line_key(line):
             rows[line_key(line)].stripe_line_id = line["id"]
+    total = from_minor(fetched["total"], close.invoice.currency)
     with transaction.atomic():
         InvoiceLine.objects.bulk_update(rows.values(), ["stripe_line_id"])
-        return _finish_step(close, Step.VERIFIED, now=now, detail=f"total {fetched['total']}")
+        return _finish_step(close, Step.VERIFIED, now=now, detail=f"total {total:f} {close.invoice.currency}")
 
 
 def _expected_fee(period: BillingPeriod) -> ExpectedFee:

@@ -42,6 +42,11 @@ def ask(question: str) -> list[str]:
     return ["--", sys.executable, "-c", ASK.format(question)]
 
 
+def _hear_interrupts() -> None:
+    """Undo what a shell does to a job in the background: it would ignore SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     """A stack that stays up, in tmp_path/stack; ready when it has printed its variables."""
@@ -51,6 +56,7 @@ def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subproce
         env=environment(**getattr(request, "param", {})),
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509  (one system call)
     )
     assert launcher.stdout is not None
     while "CELERY_BROKER_URL" not in (line := launcher.stdout.readline()):

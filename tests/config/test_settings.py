@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from config.bootstrap import PROJECT_DIRECTORY
+from config.stack.ports import free_port
 
 COMPLETE = {
     "PATH": os.environ["PATH"],
@@ -120,3 +121,18 @@ def test_the_kind_of_stripe_key_decides_live_mode(key: str, live: bool) -> None:
     secret = f"{key}{'0' * 24}" if key else ""
     shown = json.loads(load("STRIPE_LIVE_MODE", "STRIPE_LIVE_SECRET_KEY", STRIPE_SECRET_KEY=secret).stdout)
     assert shown == {"STRIPE_LIVE_MODE": live, "STRIPE_LIVE_SECRET_KEY": secret if live else ""}
+
+
+def test_a_command_without_a_database_says_so_in_one_line() -> None:
+    unreachable = f"postgres://nobody@127.0.0.1:{free_port()}/none"
+    done = subprocess.run(
+        [sys.executable, "manage.py", "sync_roles"],
+        cwd=PROJECT_DIRECTORY,
+        env={**os.environ, "DATABASE_URL": unreachable, "DATABASE_OWNER_URL": unreachable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "DATABASE_URL" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

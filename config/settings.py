@@ -215,6 +215,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["config.api_keys.rest.IsStaff"],
     "SERVE_AUTHENTICATION": ["rest_framework.authentication.SessionAuthentication"],
 }
+# How long an event's id is remembered, and so how old a new event may be: as long as it can be billed or disputed.
+METERING_DEDUPE_HORIZON_DAYS = environment.integer(
+    "METERING_DEDUPE_HORIZON_DAYS", default=396, at_least=1, at_most=3660
+)
 # The ingest endpoint reads at most this many bytes; Django's own limit stays at its default everywhere else.
 METERING_MAX_BODY_BYTES = environment.integer(
     "METERING_MAX_BODY_BYTES", default=4 * 1024 * 1024, at_least=1024, at_most=64 * 1024 * 1024

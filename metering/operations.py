@@ -50,7 +50,6 @@ __all__ = [
     "replay_quarantine",
 ]
 
-DEFAULT_DEDUPE_HORIZON_DAYS = 396
 _REPLAY_BATCH = 1_000
 _CATCH_UP_PAUSE_SECONDS = 0.05
 
@@ -173,7 +172,7 @@ def ingest_events(events: Sequence[UsageEventInput | Refusal], *, received_at: d
 
 def _dedupe_horizon(now: datetime) -> datetime:
     """Events before this instant are refused: their keys may have been dropped, so a repeat could not be noticed."""
-    return now - timedelta(days=getattr(settings, "METERING_DEDUPE_HORIZON_DAYS", DEFAULT_DEDUPE_HORIZON_DAYS))
+    return now - timedelta(days=settings.METERING_DEDUPE_HORIZON_DAYS)
 
 
 def replay_quarantine(*, ids: Sequence[int] | Literal["all"], actor: str, now: datetime) -> ReplayResult:

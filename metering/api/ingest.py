@@ -15,8 +15,6 @@ from config import clock
 from config.problems import problem
 from metering import operations
 
-DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
-
 
 class _Unreadable(Exception):
     """The request's body cannot be had; carries the answer that says why."""
@@ -59,7 +57,7 @@ def _answer(result: operations.IngestResult) -> dict[str, object]:
 
 def _body(request: HttpRequest) -> bytes:
     """The request's body, unpacked. Reads no more than the limit, whatever its headers promise."""
-    limit = getattr(settings, "METERING_MAX_BODY_BYTES", DEFAULT_MAX_BODY_BYTES)
+    limit = settings.METERING_MAX_BODY_BYTES
     body = request.read(limit + 1)
     if len(body) > limit:
         raise _too_large(limit)

@@ -28,6 +28,8 @@ def at_sandbox(sandbox_process: SandboxProcess, settings: Settings, tmp_path: Pa
     settings.STRIPE_HTTP_CLIENT = "tests.sandbox.conformance.CheckedClient"
     settings.ALLOWED_HOSTS = ["testserver"]
     settings.SECURE_SSL_REDIRECT = False
+    # The world of these tests stands still in autumn 2026, whenever they are run.
+    settings.METERING_DEDUPE_HORIZON_DAYS = 36_600
     settings.STATIC_ROOT = tmp_path  # whitenoise warns about a folder that was never collected
     return sandbox
 

@@ -122,9 +122,10 @@ class JournalEntryAdmin(ReadOnlyAdmin):
     search_help_text = "The number of an entry, or its whole idempotency key"
     ordering = ["-id"]
     fields = [
-        ("kind", "idempotency_key"),
+        ("kind", "actor"),
+        "idempotency_key",  # a row of its own: a long one would push the page wider than the screen
         ("effective_at", "recorded_at"),
-        ("actor", "memo"),
+        "memo",
         "cause_linked",
     ]
     readonly_fields = ["cause_linked"]

@@ -22,6 +22,13 @@ COUNTED_ROWS = 5_000
 MONTHS_SHOWN = 15
 
 
+class AtLeast(int):
+    """A count that stopped counting, and says so wherever it is shown."""
+
+    def __str__(self) -> str:
+        return f"{int(self):,} or more"
+
+
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # Django has no generic one at run time
     """Counts no further than COUNTED_ROWS; what lies beyond is found by searching and filtering, not by turning
     pages."""
@@ -29,7 +36,8 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # Django has no ge
     @cached_property
     def count(self) -> int:
         rows = cast("QuerySet[Any]", self.object_list)
-        return len(rows.order_by().values_list("pk")[:COUNTED_ROWS])
+        counted = len(rows.order_by().values_list("pk")[:COUNTED_ROWS])
+        return AtLeast(counted) if counted == COUNTED_ROWS else counted
 
 
 class MonthFilter(admin.SimpleListFilter):

@@ -137,9 +137,14 @@ def test_a_replay_needs_its_permission_and_says_what_it_did(viewer: Client) -> N
     assert UsageEvent.objects.count() == 3
 
 
-def test_pages_are_counted_only_so_far() -> None:
+def test_pages_are_counted_only_so_far_and_the_page_says_so(viewer: Client) -> None:
     for start in range(0, COUNTED_ROWS + 50, 1_000):
         ingest(*(event(f"many-{start + number}", time=MORNING) for number in range(1_000)))
 
     assert UsageEvent.objects.count() > COUNTED_ROWS
     assert BoundedPaginator(UsageEvent.objects.order_by("-event_time"), 50).count == COUNTED_ROWS
+
+    page = viewer.get(reverse("admin:metering_usageevent_changelist"), secure=True).content.decode()
+
+    assert "5,000 or more results" in page
+    assert "5000" not in page

@@ -64,7 +64,9 @@ class Application:
         path = unquote(request.path)
         match = self.document.match(request.method, path)
         if match is None:
-            return self._answer_outside_document(request, path)
+            if self.document.knows_path(path) and request.method not in ("GET", "POST", "DELETE"):
+                raise StripeError(f"Method {request.method} not allowed on {path}.", status=405)
+            raise unrecognized_url(request.method, path)
         parameters = read_parameters(match.operation, request.query, _text(request.body))
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
         if key is None:
@@ -114,16 +116,6 @@ class Application:
             thing = expanded(world, thing, match.operation.answer, parameters["expand"])
         self._check_answer(request, thing, match.operation.answer)
         return Response(200, msgspec.json.encode(thing))
-
-    def _answer_outside_document(self, request: Request, path: str) -> Response:
-        """A few calls that dj-stripe makes and the subset of the document leaves out."""
-        parts = path.strip("/").split("/")
-        handler = HANDLERS.get(f"{request.method} outside /{'/'.join(parts[:2])}/{'/'.join(parts[3:])}")
-        if handler is None or len(parts) < 3:
-            if self.document.knows_path(path) and request.method not in ("GET", "POST", "DELETE"):
-                raise StripeError(f"Method {request.method} not allowed on {path}.", status=405)
-            raise unrecognized_url(request.method, path)
-        return Response(200, msgspec.json.encode(handler(self.world, {}, parts[2])))
 
     def _error_response(self, request: Request, error: StripeError) -> Response:
         body = error.body()

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.sandbox.core.schema import Schema, SchemaCompiler
 
-DOCUMENT_PATH = Path(__file__).parent.parent / "openapi" / "stripe-billing-subset-2026-08-26.dahlia.json.gz"
+DOCUMENT_PATH = Path(__file__).parent.parent / "openapi" / "stripe-openapi-2026-08-26.dahlia.spec3.json.gz"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,12 @@ def list_accounts(world: World, parameters: Parameters) -> StripeObject:
     return list_answer([], has_more=False, url="/v1/accounts")
 
 
-@handles("GET outside /v1/accounts/")
+@handles("GET /v1/accounts/{account}")
 def retrieve_account_by_id(world: World, parameters: Parameters, account_id: str) -> StripeObject:
     return _account(world)
 
 
-@handles("GET outside /v1/customers/sources")
+@handles("GET /v1/customers/{customer}/sources")
 def list_sources(world: World, parameters: Parameters, customer_id: str) -> StripeObject:
     """dj-stripe asks for these; cards are payment methods here, so there are none."""
     return list_answer([], has_more=False, url=f"/v1/customers/{customer_id}/sources")

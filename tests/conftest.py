@@ -15,6 +15,7 @@ from config.stack import ProcessSupervisor
 from tests.cleaning import Cleaner
 from tests.plugin import admin_url
 from tests.processes import CeleryWorker, WebServer
+from tests.sandbox.client import SandboxProcess
 
 # Deadlines measure the machine, not the code. CI tries the same examples each time: a red run means a change.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -96,9 +97,8 @@ def web_process(committed_db: None, processes: ProcessSupervisor) -> WebServer:
 
 
 @pytest.fixture
-def sandbox() -> Iterator[object]:
+def sandbox() -> Iterator[SandboxProcess]:
     """A Stripe sandbox in a process of its own (tests/sandbox/client.py: SandboxProcess)."""
-    from tests.sandbox.client import SandboxProcess
-
     with SandboxProcess() as process:
         yield process
+        assert process.problems() == []

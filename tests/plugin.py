@@ -17,6 +17,8 @@ from psycopg import sql
 from config.stack import Stack, StackError, remove_stale_folders
 from config.stack.postgres import DATABASE
 from config.stack.template import STACK_ROOT, key_of, manifest, migrate
+from tests.conformance import checked_session
+from tests.conformance import hooks as conformance_hooks
 
 # Set by the first process, read by the others (they inherit its environment).
 ADMIN_URL_VARIABLE = "TEST_ADMIN_URL"
@@ -39,6 +41,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     cleanup = ExitStack()
     early_config.add_cleanup(cleanup.close)
     worker = os.environ.get("PYTEST_XDIST_WORKER")
+    cleanup.enter_context(checked_session(worker or "main"))
+    early_config.pluginmanager.register(conformance_hooks(), "conformance")
     try:
         if worker is None:
             cleanup.enter_context(_services())

@@ -11,6 +11,12 @@ from config.stack import ProcessSupervisor
 from config.stack.ports import free_port
 
 
+def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+    """The test's own environment, which names the checked client of Stripe's, and what the test adds."""
+    assert "STRIPE_HTTP_CLIENT" not in (extra or {}), "STRIPE_HTTP_CLIENT: the checked client is no test's choice"
+    return {**os.environ, **(extra or {})}
+
+
 @dataclass
 class CeleryWorker:
     """A worker process that can be killed in the middle of a task and started again."""
@@ -28,7 +34,7 @@ class CeleryWorker:
         self.supervisor.start(
             self.name,
             [*command, *options, "--without-mingle"],
-            env={**os.environ, **(extra_environment or {})},
+            env=_environment(extra_environment),
             ready=lambda: b" ready." in log.read_bytes(),
         )
 
@@ -69,7 +75,7 @@ class WebServer:
         self.supervisor.start(
             self.name,
             [*command, "--workers", "1", "--blocking-threads", "4", "config.wsgi:application"],
-            env={**os.environ, **(extra_environment or {})},
+            env=_environment(extra_environment),
             ready=self._is_healthy,
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import stripe
 from django.conf import settings
+from django.utils.module_loading import import_string
 from djstripe import models as djstripe_models
 from djstripe.models.base import StripeModel
 
@@ -51,7 +52,7 @@ def install() -> None:
     if settings.STRIPE_API_BASE:
         stripe.api_base = settings.STRIPE_API_BASE
     if stripe.default_http_client is None:
-        stripe.default_http_client = stripe.RequestsClient(timeout=TIMEOUT_SECONDS)
+        stripe.default_http_client = import_string(settings.STRIPE_HTTP_CLIENT)(timeout=TIMEOUT_SECONDS)
 
 
 def ensure_account() -> djstripe_models.Account:

@@ -16,7 +16,7 @@ def thread(committed_db: None, processes: ProcessSupervisor, settings: Settings)
     """Sandbox, web server and worker, and a world that has just paid its first invoices."""
     with SandboxProcess(now=MONTH_START.isoformat()) as sandbox:
         environment = environment_for(sandbox)
-        for name in ("STRIPE_SECRET_KEY", "STRIPE_API_BASE", "STRIPE_HTTP_CLIENT"):
+        for name in ("STRIPE_SECRET_KEY", "STRIPE_API_BASE"):
             setattr(settings, name, environment[name])
         thread = MainThread(
             sandbox=sandbox, web=WebServer(processes), worker=CeleryWorker(processes), environment=environment

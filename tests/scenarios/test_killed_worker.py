@@ -7,9 +7,10 @@ Stripe has done it and we do not know yet). The step before is committed by then
 
 import pytest
 
+from tests.sandbox.core.faults import RequestMode
 from tests.scenarios.thread import UNDISTURBED, MainThread
 
-STEPS = {
+STEPS: dict[str, tuple[RequestMode, str]] = {
     "accrued": ("hold_before", r"POST /v1/invoices/[^/]+/add_lines"),
     "items pushed, answer lost": ("hold_after", r"POST /v1/invoices/[^/]+/add_lines"),
     "items pushed": ("hold_before", r"GET /v1/invoices/[^/]+$"),

@@ -3,8 +3,6 @@ The admin in a real browser, narrow and wide: nothing is refused by the content 
 no page is wider than the screen.
 """
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,23 +10,15 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from tests.billing.admin.stories import tell_story
+from tests.browser import ARGUMENTS, WIDTHS, find_chromium
 from tests.processes import WebServer
 
 PASSWORD = "a long password of root"
-WIDTHS = {"narrow": (390, 844), "wide": (1440, 900)}
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 @pytest.fixture
 def chromium() -> Path:
-    """CHROMIUM_PATH, else the one on the path. Without one the test is skipped; CI installs one and fails instead."""
-    found = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        reason = "no browser: set CHROMIUM_PATH, or put chromium on the path"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return Path(found)
+    return find_chromium()
 
 
 @pytest.fixture

@@ -1,15 +1,16 @@
 """From a Stripe request to Stripe's answer: key, route, parameters, idempotency, the operation, expansion, checks."""
 
-import base64
-import binascii
 from urllib.parse import unquote
 
 import msgspec
 
 from tests.sandbox import resources
+from tests.sandbox.answering_v2 import answer_v2
+from tests.sandbox.core.belonging import named_test_clock
 from tests.sandbox.core.document import Document, Match, load_document
 from tests.sandbox.core.errors import StripeError, not_implemented, unrecognized_url
 from tests.sandbox.core.expand import expanded
+from tests.sandbox.core.history import PastRequest, kept
 from tests.sandbox.core.idempotency import KeptAnswer
 from tests.sandbox.core.ids import IdSource
 from tests.sandbox.core.parameters import Parameters, read_parameters
@@ -17,6 +18,9 @@ from tests.sandbox.core.registry import HANDLERS
 from tests.sandbox.core.schema import Schema, problems
 from tests.sandbox.core.skeletons import Skeletons
 from tests.sandbox.core.store import StripeObject
+from tests.sandbox.core.undocumented import match_undocumented
+from tests.sandbox.keys import check_key
+from tests.sandbox.memory_faults import forget_key, lists_lag
 from tests.sandbox.wire import Request, Response
 from tests.sandbox.world import RequestContext, Settings, World
 
@@ -24,11 +28,12 @@ resources.load()
 
 
 class Application:
-    """Answers requests under /v1 on its current `world`."""
+    """Answers requests under /v1 and /v2 on its current `world`."""
 
     def __init__(self, *, now: int, settings: Settings, seed: int | None = None) -> None:
         self.document: Document = load_document()
         self._ids = IdSource(seed)
+        self._request_ids = IdSource(None if seed is None else seed + 1)  # so that asking changes no identifiers
         self._skeletons = Skeletons(self.document)
         self._settings = settings
         self.world = self._new_world(now, settings)
@@ -40,8 +45,9 @@ class Application:
 
     def answer(self, request: Request) -> Response:
         """Answer one request, and then do what has become due by it (a payment after a finalisation …)."""
-        request_id = self._ids.new("req", 14)
+        request_id = self._request_ids.new("req", 14)
         world = self.world
+        at, place = world.now, world.store.created_count
         try:
             response = self._answer(request, request_id)
         except StripeError as error:
@@ -51,18 +57,21 @@ class Application:
         world.recent_requests.append(
             {"id": request_id, "at": world.now, "call": f"{request.method} {request.path}", "status": response.status}
         )
-        world.clock.run_due()
+        world.history.note(_past_request(request, response, at=at, place=place))
+        world.run_due()
         return response
 
     def _answer(self, request: Request, request_id: str) -> Response:
-        _check_key(request)
+        if request.path.startswith("/v2/"):
+            return answer_v2(self.world, request, request_id)
+        check_key(request)
         version = request.headers.get("stripe-version", self.document.version)
         if version != self.document.version:
             raise StripeError(
                 f"Invalid Stripe API version: {version}. The sandbox speaks {self.document.version} only."
             )
         path = unquote(request.path)
-        match = self.document.match(request.method, path)
+        match = self.document.match(request.method, path) or match_undocumented(self.document, request.method, path)
         if match is None:
             if self.document.knows_path(path) and request.method not in ("GET", "POST", "DELETE"):
                 raise StripeError(f"Method {request.method} not allowed on {path}.", status=405)
@@ -71,6 +80,7 @@ class Application:
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
         if key is None:
             return self._execute(request, match, parameters, RequestContext(request_id, None))
+        forget_key(self.world, request, key)
         kept = self.world.idempotency.find(
             key, operation=match.operation.key, path=path, parameters=parameters, now=self.world.now
         )
@@ -107,13 +117,16 @@ class Application:
         if handler is None:
             raise not_implemented(match.operation.key)
         world = self.world
-        world.request = context
-        try:
-            thing = handler(world, parameters, *match.path_values)
-        finally:
-            world.request = None
-        if parameters.get("expand"):
-            thing = expanded(world, thing, match.operation.answer, parameters["expand"])
+        named = named_test_clock(world.store, parameters, match.path_values, world.subscription_items)
+        clock = world.clock_with(named)
+        with world.by_clock(clock), lists_lag(world, request, match.operation):
+            world.request = context
+            try:
+                thing = handler(world, parameters, *match.path_values)
+            finally:
+                world.request = None
+            if parameters.get("expand"):
+                thing = expanded(world, thing, match.operation.answer, parameters["expand"])
         self._check_answer(request, thing, match.operation.answer)
         return Response(200, msgspec.json.encode(thing))
 
@@ -131,25 +144,24 @@ class Application:
         return World(document=self.document, skeletons=self._skeletons, ids=self._ids, settings=settings, now=now)
 
 
+def _past_request(request: Request, response: Response, *, at: int, place: int) -> PastRequest:
+    return PastRequest(
+        id=response.headers["Request-Id"],
+        at=at,
+        place=place,
+        method=request.method,
+        path=request.path,
+        query=request.query,
+        body=kept(request.body),
+        idempotency_key=request.headers.get("idempotency-key"),
+        status=response.status,
+        answer=kept(response.body),
+        replay_of=response.headers.get("Original-Request"),
+    )
+
+
 def _text(body: bytes) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError as error:
         raise StripeError(f"Invalid request body: not UTF-8 at byte {error.start}.") from error
-
-
-def _check_key(request: Request) -> None:
-    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            credential = base64.b64decode(credential, validate=True).decode().partition(":")[0]
-        except (binascii.Error, UnicodeDecodeError):
-            credential = ""
-    if not credential:
-        raise StripeError(
-            "You did not provide an API key. You need to provide your API key in the Authorization header, using "
-            "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
-            status=401,
-        )
-    if not credential.strip().startswith(("sk_test_", "rk_test_")):
-        raise StripeError(f"Invalid API Key provided: {credential.strip()[:8]}****", status=401)

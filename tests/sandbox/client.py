@@ -11,10 +11,14 @@ import time
 import urllib.error
 import urllib.request
 from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+
+from tests.sandbox.core.faults import RequestMode, WebhookMode
 
 CHECKOUT = Path(__file__).parent.parent.parent
 START_TIMEOUT_SECONDS = 30.0
@@ -94,15 +98,43 @@ class SandboxProcess:
     def fault(
         self,
         *,
-        mode: str,
+        mode: RequestMode | WebhookMode,
         operation: str | None = None,
         event: str | None = None,
-        times: int = 1,
-        seconds: float = 1.0,
-    ) -> None:
-        """Switch a fault on for the next `times` requests (regex on "METHOD path") or events (regex on the type)."""
+        where: str | None = None,
+        times: int | None = 1,
+        after: int = 0,
+        probability: str | Fraction | Decimal = "1",
+        seed: int | None = None,
+        seconds: float | None = None,
+        writes: int | None = None,
+        places: int | None = None,
+    ) -> dict[str, Any]:
+        """Switch a fault on for requests (regex on "METHOD path") or events (regex on the type); answers the rule.
+
+        The first `after` that match are let through, then each is hit with `probability` ("1/7") until `times` were
+        (None: until cleared). The same `seed` hits the same ones; without it one is drawn from the sandbox's --seed.
+        `where` is an object that the request or event must name. Raises `SandboxFailed` naming the field that is wrong.
+        """
         target = {"operation": operation} if operation is not None else {"event": event}
-        self._call("POST", "faults", {**target, "mode": mode, "times": times, "seconds": seconds})
+        chosen = {"where": where, "seed": seed, "seconds": seconds, "writes": writes, "places": places}
+        rule: dict[str, Any] = self._call(
+            "POST",
+            "faults",
+            {
+                **target,
+                "mode": mode,
+                "times": times,
+                "after": after,
+                "probability": str(probability),
+                **{name: value for name, value in chosen.items() if value is not None},
+            },
+        )
+        return rule
+
+    def resend(self, event_id: str) -> int:
+        """Deliver an event once more to each endpoint that wants it; answers to how many."""
+        return int(self._call("POST", "deliveries/resend", {"event": event_id})["deliveries"])
 
     def clear_faults(self) -> None:
         self._call("DELETE", "faults")
@@ -129,6 +161,21 @@ class SandboxProcess:
         altered: dict[str, Any] = self._call("POST", "alter", {"id": object_id, "set": changes})
         return altered
 
+    def authenticate(self, intent_id: str, *, succeeds: bool = True) -> dict[str, Any]:
+        """Be the customer at the bank's page, for an intent in requires_action. Raises `SandboxFailed`."""
+        body = {"intent": intent_id, "result": "succeed" if succeeds else "fail"}
+        intent: dict[str, Any] = self._call("POST", "authenticate", body)
+        return intent
+
+    def choose_payout_account(self, account_number: str) -> None:
+        """Later payouts go to this one of Stripe's test account numbers."""
+        self._call("POST", "payout_account", {"account_number": account_number})
+
+    def renew_card(self, payment_method_id: str, *, exp_month: int, exp_year: int) -> None:
+        """The bank sends the customer a new card, and Stripe learns of its expiry."""
+        body = {"payment_method": payment_method_id, "exp_month": exp_month, "exp_year": exp_year}
+        self._call("POST", "renew_card", body)
+
     def problems(self) -> list[str]:
         """Everything the sandbox itself said that the document does not allow (needs strict)."""
         problems: list[str] = self._call("GET", "problems")
@@ -142,6 +189,15 @@ class SandboxProcess:
         """Every object by its kind (`state()["invoice"]`, oldest first), counts, recent requests."""
         state: dict[str, Any] = self._call("GET", "state")
         return state
+
+    def counts(self) -> dict[str, int]:
+        """The number of objects of each kind."""
+        counts: dict[str, int] = self._call("GET", "counts")
+        return counts
+
+    def cpu_seconds(self) -> float:
+        """The CPU time the process has used."""
+        return float(self._call("GET", "cpu"))
 
     def is_idle(self) -> bool:
         """No webhook is queued, in flight or waiting to be tried again."""

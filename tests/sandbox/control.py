@@ -1,6 +1,7 @@
 """The sandbox's own endpoints under /_sandbox: clock, faults, and a look at what happened. JSON in, JSON out."""
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
@@ -9,8 +10,10 @@ import msgspec
 
 from tests.sandbox.core.clock import ClockBackwards, iso, parse_moment
 from tests.sandbox.core.faults import UnknownFault
+from tests.sandbox.pages.actions import from_own_page
+from tests.sandbox.payment_controls import authenticate_intent, choose_payout_account, renew_card_of
 from tests.sandbox.wire import Request, Response, json_response
-from tests.sandbox.world import AfterLastRetry
+from tests.sandbox.world import AfterLastRetry, InvoiceAfterLastRetry, World
 
 if TYPE_CHECKING:
     from tests.sandbox.server import Sandbox
@@ -37,13 +40,21 @@ class Control:
             "POST /_sandbox/faults/release": self._release,
             "GET /_sandbox/held": self._held,
             "GET /_sandbox/state": self._state,
+            "GET /_sandbox/counts": self._counts,
+            "GET /_sandbox/cpu": self._cpu,
             "GET /_sandbox/deliveries": self._list_deliveries,
+            "POST /_sandbox/deliveries/resend": self._resend,
             "GET /_sandbox/problems": self._problems,
             "GET /_sandbox/idle": self._idle,
             "POST /_sandbox/alter": self._alter,
+            "POST /_sandbox/authenticate": lambda body: authenticate_intent(self._world, body),
+            "POST /_sandbox/payout_account": lambda body: choose_payout_account(self._world, body),
+            "POST /_sandbox/renew_card": lambda body: renew_card_of(self._world, body),
         }
 
     def answer(self, request: Request) -> Response:
+        if request.method != "GET" and not from_own_page(request):
+            return json_response({"error": "a web page of another origin may not steer the sandbox"}, 403)
         route = self._routes.get(f"{request.method} {request.path}")
         if route is None:
             known = sorted(self._routes)
@@ -56,6 +67,10 @@ class Control:
         except (BadControl, UnknownFault, ClockBackwards, ValueError) as error:
             return json_response({"error": str(error)}, 400)
 
+    @property
+    def _world(self) -> World:
+        return self._sandbox.application.world
+
     def _reset(self, body: Body) -> Body:
         application = self._sandbox.application
         settings = application.world.settings
@@ -63,6 +78,12 @@ class Control:
             if body["after_last_retry"] not in get_args(AfterLastRetry):
                 raise BadControl(f"after_last_retry is one of {', '.join(get_args(AfterLastRetry))}")
             settings = replace(settings, after_last_retry=body["after_last_retry"])
+        if "invoice_after_last_retry" in body:
+            if body["invoice_after_last_retry"] not in get_args(InvoiceAfterLastRetry):
+                raise BadControl(f"invoice_after_last_retry is one of {', '.join(get_args(InvoiceAfterLastRetry))}")
+            settings = replace(settings, invoice_after_last_retry=body["invoice_after_last_retry"])
+        if "late_balance_transactions" in body:
+            settings = replace(settings, late_balance_transactions=body["late_balance_transactions"] in (True, "true"))
         now = parse_moment(body["now"]) if "now" in body else application.world.now
         application.reset(now=now, settings=settings)
         self._sandbox.replace_world()
@@ -107,8 +128,26 @@ class Control:
             "recent_requests": list(world.recent_requests),
         }
 
+    def _counts(self, body: Body) -> dict[str, int]:
+        """The number of objects of each kind."""
+        return dict(self._sandbox.application.world.store.counts())
+
+    def _cpu(self, body: Body) -> float:
+        """Seconds of CPU this process has used."""
+        return time.process_time()
+
     def _list_deliveries(self, body: Body) -> list[Body]:
         return [delivery.as_json() for delivery in self._sandbox.deliveries.log]
+
+    def _resend(self, body: Body) -> Body:
+        """Deliver an event once more, to every endpoint that wants it or the one named."""
+        unknown = sorted(body.keys() - {"event", "endpoint"})
+        if unknown or not isinstance(body.get("event"), str):
+            raise BadControl('give {"event": "evt_…"}, and with {"endpoint": "we_…"} only there')
+        try:
+            return {"deliveries": self._sandbox.deliveries.resend(body["event"], body.get("endpoint"))}
+        except KeyError as error:
+            raise BadControl(f"there is no {error.args[0]}") from None
 
     def _problems(self, body: Body) -> list[str]:
         return self._sandbox.application.world.problems

@@ -5,23 +5,22 @@ handles an event. Waiting is in real seconds: a receiver that is down is down in
 """
 
 import asyncio
-import hashlib
-import hmac
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
-import msgspec
 import urllib3
 
-from tests.sandbox.core.faults import Fault
+from tests.sandbox import tally
+from tests.sandbox.core.faults import WEBHOOK, Fault
 from tests.sandbox.core.store import StripeObject
+from tests.sandbox.posting import DESTINATION, ENDPOINT, EVENT, THIN_EVENT, body_of, names, post, url_of, wants
 from tests.sandbox.world import World
 
 # Declared: Stripe goes on for three days; the sandbox gives up after these waits, in real seconds.
 RETRY_WAITS_SECONDS = (0.2, 1.0, 5.0, 5.0, 15.0, 30.0, 60.0)
-ATTEMPT_TIMEOUT_SECONDS = 20.0
 THREADS_MAX = 8
 
 State = Literal["queued", "waiting", "delivered", "failed", "dropped", "canceled"]
@@ -29,7 +28,7 @@ State = Literal["queued", "waiting", "delivered", "failed", "dropped", "canceled
 
 @dataclass(slots=True)
 class Delivery:
-    """One event on its way to one endpoint. `attempts` holds what each try got."""
+    """One event on its way to one endpoint. `attempts` holds what each try got; `twin` is sent at the same moment."""
 
     id: int
     event: str
@@ -39,9 +38,18 @@ class Delivery:
     state: State = "queued"
     fault: str | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    twin: "Delivery | None" = field(default=None, repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__ if name != "twin"}
+
+
+@dataclass(slots=True)
+class HeldBack:
+    """A delivery that waits until `places` later events of its endpoint have overtaken it."""
+
+    delivery: Delivery
+    places: int
 
 
 class Deliveries:
@@ -53,7 +61,8 @@ class Deliveries:
         self._queues: dict[str, asyncio.Queue[Delivery]] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._timers: set[asyncio.TimerHandle] = set()
-        self._held_back: dict[str, Delivery] = {}
+        self._held_back: dict[str, list[HeldBack]] = {}
+        self._outstanding: dict[str, set[str]] = {}  # event to the endpoints that have not had it
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="webhook")
         self._http = urllib3.PoolManager(maxsize=THREADS_MAX, retries=False)
         self._pending = 0
@@ -69,15 +78,35 @@ class Deliveries:
 
     def pump(self) -> None:
         """Hand the world's new events to the endpoints that want them."""
-        events, self._world.new_events = self._world.new_events, []
-        if not events:
+        world = self._world
+        events, world.new_events = world.new_events, []
+        thin_events, world.new_thin_events = world.new_thin_events, []
+        if not events and not thin_events:
             return
-        endpoints = self._world.store.all("webhook_endpoint")
-        for event in events:
-            wanted = [endpoint for endpoint in endpoints if _wants(endpoint, event["type"])]
-            event["pending_webhooks"] = len(wanted)
+        if world.settings.strict:
+            tally.count(events=len(events))  # each was checked when it was emitted
+        endpoints = self._endpoints()
+        if not endpoints:
+            return
+        for event in (*events, *thin_events):
+            wanted = [endpoint for endpoint in endpoints if wants(endpoint, event)]
+            if event["object"] == EVENT:
+                event["pending_webhooks"] = len(wanted)
+            self._outstanding[event["id"]] = {endpoint["id"] for endpoint in wanted}
             for endpoint in wanted:
                 self._submit(event, endpoint)
+
+    def resend(self, event_id: str, endpoint_id: str | None = None) -> int:
+        """Deliver an event once more, as the dashboard's button does, where it is wanted; to how many endpoints.
+
+        Raises KeyError for an event or endpoint that there is not.
+        """
+        event = self._found(event_id, EVENT, THIN_EVENT)
+        named = [self._found(endpoint_id, ENDPOINT, DESTINATION)] if endpoint_id is not None else self._endpoints()
+        wanted = [endpoint for endpoint in named if wants(endpoint, event)]
+        for endpoint in wanted:
+            self._enqueue(self._new_delivery(event, endpoint))
+        return len(wanted)
 
     def close(self) -> None:
         for task in self._workers:
@@ -87,49 +116,74 @@ class Deliveries:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._http.clear()
 
-    def _submit(self, event: StripeObject, endpoint: StripeObject) -> None:
-        delivery = Delivery(len(self.log), event["id"], event["type"], endpoint["id"], endpoint["url"])
+    def _endpoints(self) -> list[StripeObject]:
+        return self._world.store.all(ENDPOINT) + self._world.store.all(DESTINATION)
+
+    def _new_delivery(self, event: StripeObject, endpoint: StripeObject) -> Delivery:
+        delivery = Delivery(len(self.log), event["id"], event["type"], endpoint["id"], url_of(endpoint))
         self.log.append(delivery)
-        fault = self._world.faults.take("event", event["type"])
+        return delivery
+
+    def _submit(self, event: StripeObject, endpoint: StripeObject) -> None:
+        delivery = self._new_delivery(event, endpoint)
+        fault = self._world.faults.take("event", event["type"], modes=WEBHOOK, names=partial(names, event))
+        if fault is not None and fault.mode == "reorder":
+            delivery.fault = fault.mode
+            self._hold_back(delivery, fault)
+            return
         if fault is None:
             self._enqueue(delivery)
         else:
-            self._submit_wrong(delivery, fault)
-        held = self._held_back.get(endpoint["id"])
-        if held is not None and held is not delivery:
-            del self._held_back[endpoint["id"]]
-            self._put(held)
+            self._submit_wrong(delivery, fault, event, endpoint)
+        self._overtake(endpoint["id"])
 
-    def _submit_wrong(self, delivery: Delivery, fault: Fault) -> None:
+    def _submit_wrong(self, delivery: Delivery, fault: Fault, event: StripeObject, endpoint: StripeObject) -> None:
         delivery.fault = fault.mode
-        if fault.mode == "drop":
-            delivery.state = "dropped"
-        elif fault.mode == "duplicate":
-            self._enqueue(delivery)
-            twin = Delivery(len(self.log), delivery.event, delivery.type, delivery.endpoint, delivery.url)
-            twin.fault = fault.mode
-            self.log.append(twin)
-            self._enqueue(twin)
-        elif fault.mode == "delay":
-            self._pending += 1
-            self._later(fault.seconds, delivery)
-        else:
-            self._pending += 1
-            self._hold_back(delivery, fault.seconds)
+        match fault.mode:
+            case "drop":
+                delivery.state = "dropped"
+            case "duplicate":
+                self._enqueue(delivery)
+                self._enqueue(self._twin_of(delivery, event, endpoint))
+            case "duplicate_at_once":
+                delivery.twin = self._twin_of(delivery, event, endpoint)
+                self._pending += 1
+                self._enqueue(delivery)
+            case "delay":
+                self._pending += 1
+                self._later(fault.seconds, delivery)
+            case "bad_signature":
+                self._enqueue(delivery)
+            case mode:
+                raise AssertionError(f"nobody carries out {mode}")
 
-    def _hold_back(self, delivery: Delivery, seconds: float) -> None:
-        """Reorder: wait for the endpoint's next event to overtake, or `seconds` if none comes."""
-        overtaken = self._held_back.pop(delivery.endpoint, None)
-        if overtaken is not None:
-            self._put(overtaken)
-        self._held_back[delivery.endpoint] = delivery
+    def _twin_of(self, delivery: Delivery, event: StripeObject, endpoint: StripeObject) -> Delivery:
+        twin = self._new_delivery(event, endpoint)
+        twin.fault = delivery.fault
+        return twin
+
+    def _hold_back(self, delivery: Delivery, fault: Fault) -> None:
+        """Reorder: wait for the endpoint's next events to overtake, or for the fault's seconds if they do not come."""
+        self._pending += 1
+        held = HeldBack(delivery, fault.places)
+        self._held_back.setdefault(delivery.endpoint, []).append(held)
 
         def give_up() -> None:
-            if self._held_back.get(delivery.endpoint) is delivery:
-                del self._held_back[delivery.endpoint]
+            waiting = self._held_back[delivery.endpoint]
+            if held in waiting:
+                waiting.remove(held)
                 self._put(delivery)
 
-        self._timers.add(asyncio.get_running_loop().call_later(seconds, give_up))
+        self._timers.add(asyncio.get_running_loop().call_later(fault.seconds, give_up))
+
+    def _overtake(self, endpoint_id: str) -> None:
+        """One more event of the endpoint is on its way before those held back."""
+        waiting = self._held_back.get(endpoint_id, [])
+        for held in waiting:
+            held.places -= 1
+        for held in [held for held in waiting if held.places == 0]:
+            waiting.remove(held)
+            self._put(held.delivery)
 
     def _enqueue(self, delivery: Delivery) -> None:
         self._pending += 1
@@ -152,51 +206,45 @@ class Deliveries:
             await self._attempt(await queue.get())
 
     async def _attempt(self, delivery: Delivery) -> None:
-        endpoint = self._world.store.find("webhook_endpoint", delivery.endpoint)
-        event = self._world.store.find("event", delivery.event)
-        if endpoint is None or event is None or endpoint["status"] != "enabled":
+        twin, delivery.twin = delivery.twin, None
+        if twin is not None:
+            await asyncio.gather(self._attempt(delivery), self._attempt(twin))
+            return
+        event = self._found(delivery.event, EVENT, THIN_EVENT)
+        endpoint = self._world.store.by_id(delivery.endpoint)
+        if endpoint is None or endpoint["status"] != "enabled":
             self._finish(delivery, "canceled")
             return
         delivery.state = "queued"
-        body = msgspec.json.encode(event)
         secret = self._world.webhook_secrets[delivery.endpoint]
-        loop = asyncio.get_running_loop()
-        status, error = await loop.run_in_executor(self._threads, self._post, endpoint["url"], body, secret)
-        delivery.attempts.append({"status": status, "error": error})
+        if delivery.fault == "bad_signature" and not delivery.attempts:
+            secret = secret[::-1]
+        send = partial(post, self._http, url_of(endpoint), body_of(event), secret)
+        status, error = await asyncio.get_running_loop().run_in_executor(self._threads, send)
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        delivery.attempts.append({"status": status, "error": error, "at": at})
         if status is not None and 200 <= status < 300:
-            event["pending_webhooks"] = max(0, event["pending_webhooks"] - 1)
+            self._arrived(event, delivery.endpoint)
             self._finish(delivery, "delivered")
         elif len(delivery.attempts) > len(RETRY_WAITS_SECONDS):
             self._finish(delivery, "failed")
         else:
             self._later(RETRY_WAITS_SECONDS[len(delivery.attempts) - 1], delivery)
 
+    def _arrived(self, event: StripeObject, endpoint_id: str) -> None:
+        """Each endpoint counts once, however often it gets the event."""
+        outstanding = self._outstanding.get(event["id"], set())
+        outstanding.discard(endpoint_id)
+        if event["object"] == EVENT:
+            event["pending_webhooks"] = len(outstanding)
+
     def _finish(self, delivery: Delivery, state: State) -> None:
         delivery.state = state
         self._pending -= 1
 
-    def _post(self, url: str, body: bytes, secret: str) -> tuple[int | None, str | None]:
-        headers = {
-            "Content-Type": "application/json; charset=utf-8",
-            "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-            "Stripe-Signature": signature_header(body, secret, at=int(time.time())),
-        }
-        try:
-            answer = self._http.request(
-                "POST", url, body=body, headers=headers, timeout=ATTEMPT_TIMEOUT_SECONDS, redirect=False
-            )
-        except urllib3.exceptions.HTTPError as error:
-            return None, f"{type(error).__name__}: {error}"[:300]
-        return answer.status, None if 200 <= answer.status < 300 else answer.data[:300].decode(errors="replace")
-
-
-def signature_header(body: bytes, secret: str, *, at: int) -> str:
-    """Stripe's `t=…,v1=…`: HMAC-SHA256 of "<t>.<body>". `at` is real time, which receivers compare with theirs."""
-    signed = f"{at}.".encode() + body
-    return f"t={at},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
-
-
-def _wants(endpoint: StripeObject, event_type: str) -> bool:
-    if endpoint["status"] != "enabled":
-        return False
-    return "*" in endpoint["enabled_events"] or event_type in endpoint["enabled_events"]
+    def _found(self, object_id: str, *kinds: str) -> StripeObject:
+        for kind in kinds:
+            thing = self._world.store.find(kind, object_id)
+            if thing is not None:
+                return thing
+        raise KeyError(object_id)

@@ -1,16 +1,24 @@
 """The HTTP server: one process, one thread for all state, keep-alive, one write an answer."""
 
 import asyncio
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from tests.sandbox import tally
 from tests.sandbox.application import Application
 from tests.sandbox.control import Control
 from tests.sandbox.core.errors import StripeError
+from tests.sandbox.core.faults import FAILING, LAGGING_LISTS
+from tests.sandbox.core.journal import Journal
 from tests.sandbox.delivery import Deliveries
 from tests.sandbox.pages.site import Site
 from tests.sandbox.wire import BadRequest, Request, Response, json_response, take_request
+
+API_PATH = re.compile(r"/v[12](/|$)")
+Reply = Callable[[Response | None], None]  # None closes the connection without an answer
 
 
 @dataclass(slots=True, eq=False)
@@ -33,10 +41,11 @@ class Sandbox:
         self._control = Control(self)
         self._site = Site(self)
         self._problems_printed = 0
+        self.refuse_connections: Callable[[float], None] = lambda seconds: None  # set by whoever listens
 
-    def serve(self, request: Request, reply: Callable[[Response | None], None]) -> None:
+    def serve(self, request: Request, reply: Reply) -> None:
         """Answer through `reply`, at once or when a held request is released. None closes the connection."""
-        if request.path.startswith("/v1"):
+        if API_PATH.match(request.path):
             self._serve_stripe(request, reply)
         elif request.path.startswith("/_sandbox"):
             reply(self._control.answer(request))
@@ -47,10 +56,20 @@ class Sandbox:
     def settle(self) -> None:
         """After any change: send what was emitted, and print conformance problems once."""
         self.deliveries.pump()
+        self._keep_journal()
         problems = self.application.world.problems
         for problem in problems[self._problems_printed :]:
             print(f"conformance: {problem}", flush=True)
+            tally.note_problem(f"the sandbox: {problem}")
         self._problems_printed = len(problems)
+
+    def _keep_journal(self) -> None:
+        """Lists can lag behind what is known from here on."""
+        world = self.application.world
+        if not world.faults.has(LAGGING_LISTS):
+            world.store.journal = None
+        elif world.store.journal is None:
+            world.store.journal = Journal(lambda: world.account_clock.now)
 
     def replace_world(self) -> None:
         """After a reset: the old world's deliveries end, held requests go on (and meet the new world)."""
@@ -66,30 +85,53 @@ class Sandbox:
         self.settle()
         return len(held)
 
-    def _serve_stripe(self, request: Request, reply: Callable[[Response | None], None]) -> None:
+    def _serve_stripe(self, request: Request, reply: Reply) -> None:
         call = f"{request.method} {request.path}"
-        fault = self.application.world.faults.take("operation", call)
-        match fault.mode if fault else None:
-            case None:
-                reply(self.application.answer(request))
+        world = self.application.world
+        fault = world.faults.take("operation", call, modes=FAILING, names=request.names)
+        if fault is None:
+            reply(self.application.answer(request))
+            return
+        world.history.hit(fault.mode, call, body=request.body, at=world.now, place=world.store.created_count)
+        match fault.mode:
             case "hold_before":
                 self._hold(call, "hold_before", lambda: reply(self.application.answer(request)))
             case "hold_after":
                 response = self.application.answer(request)
                 self._hold(call, "hold_after", lambda: reply(response))
+            case "slow":
+                asyncio.get_running_loop().call_later(fault.seconds, reply, self.application.answer(request))
             case "timeout_after_commit":
                 self.application.answer(request)
                 reply(None)
-            case "rate_limit":
-                error = StripeError(
-                    "Request rate limit exceeded.", status=429, code="rate_limit", headers={"Retry-After": "1"}
-                )
-                reply(_plain_error(error))
+            case "error_500_after_commit":
+                self.application.answer(request)
+                error = _unknown_error()
+                key = request.headers.get("idempotency-key", "")
+                world.idempotency.overwrite(key, status=error.status, body=error.body)
+                reply(error)
             case "error_500":
-                reply(_plain_error(StripeError("An unknown error occurred.", status=500, kind="api_error")))
+                reply(_unknown_error())
+            case "rate_limit":
+                reply(_rate_limited(fault.seconds))
+            case "connection_reset":
+                reply(None)
+            case "connection_refused":
+                self.refuse_connections(fault.seconds)
+            case mode:
+                raise AssertionError(f"nobody carries out {mode}")
 
     def _hold(self, call: str, mode: str, resume: Callable[[], None]) -> None:
         self.held.append(HeldRequest(call, mode, resume))
+
+
+def _unknown_error() -> Response:
+    return _plain_error(StripeError("An unknown error occurred.", status=500, kind="api_error"))
+
+
+def _rate_limited(seconds: float) -> Response:
+    wait = {"Retry-After": str(math.ceil(seconds))}  # the header takes whole seconds
+    return _plain_error(StripeError("Request rate limit exceeded.", status=429, code="rate_limit", headers=wait))
 
 
 def _plain_error(error: StripeError) -> Response:
@@ -101,8 +143,9 @@ def _plain_error(error: StripeError) -> Response:
 class Connection(asyncio.Protocol):
     """One client. Requests on a connection are answered one after another."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, open_ones: "set[Connection]") -> None:
         self._sandbox = sandbox
+        self._open_ones = open_ones
         self._buffer = bytearray()
         self._busy = False
         self._transport: asyncio.Transport | None = None
@@ -110,9 +153,15 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport  # asyncio sets TCP_NODELAY itself
+        self._open_ones.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._open_ones.discard(self)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -147,5 +196,43 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._go_on)
 
 
-async def listen(sandbox: Sandbox, *, host: str, port: int) -> asyncio.Server:
-    return await asyncio.get_running_loop().create_server(lambda: Connection(sandbox), host, port)
+class Listener:
+    """The port, with every connection to it. It can be shut for a while, as a server that is being restarted is."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._reopening: asyncio.Task[None] | None = None
+        self.address = ("", 0)
+        sandbox.refuse_connections = self.refuse
+
+    async def open(self, host: str, port: int) -> None:
+        def connection() -> Connection:
+            return Connection(self._sandbox, self._connections)
+
+        self._server = await asyncio.get_running_loop().create_server(connection, host, port)
+        self.address = self._server.sockets[0].getsockname()[:2]
+
+    def close(self) -> None:
+        if self._reopening is not None:
+            self._reopening.cancel()
+        if self._server is not None:
+            self._server.close()
+
+    def refuse(self, seconds: float) -> None:
+        """Cut every connection and refuse new ones for `seconds`."""
+        self.close()
+        for connection in tuple(self._connections):
+            connection.abort()
+        self._reopening = asyncio.get_running_loop().create_task(self._reopen(seconds))
+
+    async def _reopen(self, after_seconds: float) -> None:
+        await asyncio.sleep(after_seconds)
+        await self.open(*self.address)
+
+
+async def listen(sandbox: Sandbox, *, host: str, port: int) -> Listener:
+    listener = Listener(sandbox)
+    await listener.open(host, port)
+    return listener

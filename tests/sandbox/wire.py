@@ -26,6 +26,10 @@ class Request:
     def keep_alive(self) -> bool:
         return self.headers.get("connection", "").lower() != "close"
 
+    def names(self, object_id: str) -> bool:
+        """Whether the request names an object: in its path, its query or its body, where an id needs no encoding."""
+        return object_id in self.path or object_id in self.query or object_id.encode() in self.body
+
 
 @dataclass(slots=True)
 class Response:

@@ -1,19 +1,34 @@
-"""One Stripe account: its clock, objects, events and switches. A reset makes a new one."""
+"""One Stripe account: its clock, objects, events and switches. A reset makes a new one.
+
+Time. An account has its own clock and any number of test clocks; a customer lives by one of them for good. Exactly one
+is in force at any moment, `world.clock`, and `world.now` is its time:
+* while a request is answered, the test clock of the first object that it names (`core/belonging.py`), otherwise the
+  account's;
+* while work runs that was left with `clock.at(…)`, the clock that it was left with;
+* otherwise (control endpoints, the page) the account's.
+So whatever concerns a customer of a test clock happens by that clock, and nobody but `Application` and
+`resources/test_clocks.py` chooses one. Moving a clock moves no other. Events and idempotency keys go by the account's.
+"""
 
 from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tests.sandbox.core.clock import Clock
 from tests.sandbox.core.document import Document
 from tests.sandbox.core.faults import Faults
+from tests.sandbox.core.history import History
 from tests.sandbox.core.idempotency import IdempotencyKeys
 from tests.sandbox.core.ids import IdSource
+from tests.sandbox.core.meter_events import MeterEvents
 from tests.sandbox.core.schema import problems
 from tests.sandbox.core.skeletons import Skeletons
 from tests.sandbox.core.store import Store, StripeObject, copied
 
 AfterLastRetry = Literal["past_due", "unpaid", "cancel"]
+InvoiceAfterLastRetry = Literal["leave_open", "uncollectible"]
 REQUESTS_REMEMBERED = 500
 
 
@@ -26,11 +41,24 @@ class RequestContext:
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """The work of a clock that made an event: the test clock's id or None, its time, and what was due."""
+
+    test_clock: str | None
+    moment: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """What an account owner chooses in Stripe's dashboard."""
+    """What an account owner chooses in Stripe's dashboard. `address` is where the sandbox serves its own pages."""
 
     strict: bool = False
     after_last_retry: AfterLastRetry = "past_due"
+    upcoming_invoice_days: int = 7  # how long before a renewal it is told
+    invoice_after_last_retry: InvoiceAfterLastRetry = "leave_open"
+    late_balance_transactions: bool = False  # a charge's balance transaction comes after the charge
+    address: str = ""
 
 
 class World:
@@ -43,28 +71,96 @@ class World:
         self.skeletons = skeletons
         self.ids = ids
         self.settings = settings
-        self.clock = Clock(now)
+        self.account_clock = Clock(now)
+        self.clock = self.account_clock  # the one in force
+        self.test_clocks: dict[str, Clock] = {}  # also deleted ones: what is left of their customers can be read
         self.store = Store()
-        self.faults = Faults()
+        self.faults = Faults(ids)
         self.idempotency = IdempotencyKeys()
         self.request: RequestContext | None = None
         self.tombstones: dict[str, StripeObject] = {}
         self.lines: dict[str, list[StripeObject]] = defaultdict(list)  # of an invoice, all of them, in their order
-        self.cards: dict[str, str] = {}  # payment method id to the name of its test card
+        self.line_tax_rates: dict[str, list[str]] = {}  # a line's own tax rates; without any, its invoice's apply
+        self.attached_intents: dict[str, str] = {}  # a payment intent attached to an invoice, to its invoice payment
+        self.credit_note_lines: dict[str, list[StripeObject]] = {}  # of a credit note, all of them
+        self.hidden_prices: dict[tuple[str, str, str, str], str] = {}  # by name, currency, unit amount, tax behavior
+        self.hidden_products: dict[str, str] = {}  # by name
+        self.coupon_terms: dict[str, StripeObject] = {}  # products and currency options, shown only when expanded
+        self.discount_coupons: dict[str, StripeObject] = {}  # a discount's coupon with its terms, as redeemed
+        self.used_discounts: set[str] = set()  # discounts that apply once, and have
+        self.credited_items: dict[str, StripeObject | None] = {}  # a proration item to the billed lines it credits
+        # Of a subscription item: each credit to the debit that it takes back, and from which moment on.
+        self.credits: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+        self.usage_billed_until: dict[str, int] = {}  # of a metered subscription item
+        self.billed_usage: dict[str, list[Any]] = {}  # of a draft: `BilledUsage`, looked at again when it is finalised
+        self.subscription_items: dict[str, str] = {}  # an item's id to its subscription's
+        self.told_expiring: dict[str, int] = {}  # of a schedule: the end of which it was warned
+        self.told_upcoming: dict[str, int] = {}  # of a subscription: the latest renewal that was told before
+        self.pending_updates: dict[str, dict[str, Any]] = {}  # by subscription: what waits for its invoice to be paid
+        self.cards: dict[str, str] = {}  # id of a payment method, card or token to the name of its test card
+        self.debits: dict[str, str] = {}  # id of a payment method to what its test IBAN does
+        self.mandates: dict[str, str] = {}  # id of a payment method to its mandate
+        self.set_up: set[str] = set()  # payment methods whose customer agreed to payments in their absence
+        self.spent: set[str] = set()  # payment methods detached, or used without a customer: never to be used again
+        self.balances: dict[str, dict[str, int]] = {"pending": {}, "available": {}}  # sums of net amounts by currency
+        self.maturing: dict[tuple[Clock, int], list[StripeObject]] = {}  # balance transactions by when they mature
+        self.cash_balances: dict[str, StripeObject] = {}  # by customer
+        self.paid_out: dict[str, str] = {}  # balance transaction to the automatic payout that paid it out
+        self.next_daily_payout: int | None = None
+        self.payout_interval = "manual"  # of the account's schedule of payouts
+        self.payout_account_number = "000123456789"  # where payouts go: one of Stripe's test account numbers
+        self.line_items: dict[str, list[StripeObject]] = {}  # of a checkout session, payment link or quote, by its id
+        self.asked_for: dict[str, StripeObject] = {}  # the parameters such a one was made with, for what it will make
+        self.checkouts: dict[str, str] = {}  # payment or setup intent to the checkout session that confirmed it
+        self.begun_subscriptions: dict[str, str] = {}  # checkout session to the subscription that it has started
+        self.entitlements: dict[str, tuple[str, str]] = {}  # active entitlement to its customer and feature
+        self.portal_setups: dict[str, str] = {}  # setup intent to the portal session that it was made in
         self.webhook_secrets: dict[str, str] = {}
         self.new_events: list[StripeObject] = []  # emitted, not yet handed to the webhook deliveries
+        self.new_thin_events: list[StripeObject] = []  # the same of the events of /v2, which the store keeps too
+        self.price_tiers: dict[str, list[StripeObject]] = {}  # by price; a price shows them only when expanded
+        self.currency_options: dict[str, dict[str, StripeObject]] = {}  # by price and currency, without its own
+        self.product_features: dict[str, str] = {}  # product of each product_feature
+        self.trial_period_days: dict[str, int] = {}  # by plan, whose id is its price's
+        self.meter_events = MeterEvents()
+        self.line_credits: dict[str, list[StripeObject]] = {}  # billing credits spent on a line
+        self.meter_sessions: dict[str, int] = {}  # when a token for the meter event stream ends
         self.problems: list[str] = []
         self.recent_requests: deque[dict[str, Any]] = deque(maxlen=REQUESTS_REMEMBERED)
+        self.history = History()
+        self.causes: dict[str, Cause] = {}  # of the events that no request caused
 
     @property
     def now(self) -> int:
         return self.clock.now
 
+    @contextmanager
+    def by_clock(self, clock: Clock) -> Iterator[None]:
+        """Put another clock in force for a while."""
+        former, self.clock = self.clock, clock
+        try:
+            yield
+        finally:
+            self.clock = former
+
+    def clock_with(self, test_clock_id: str | None) -> Clock:
+        """The test clock, or the account's own clock for None."""
+        return self.test_clocks[test_clock_id] if test_clock_id is not None else self.account_clock
+
+    def run_due(self) -> None:
+        """Do what is due on every clock, each in force while its work runs."""
+        for clock in (self.account_clock, *self.test_clocks.values()):
+            with self.by_clock(clock):
+                clock.run_due()
+
     def new(self, schema_name: str, prefix: str, **fields: Any) -> StripeObject:
         """A stored, valid object of the schema with a fresh id, created now."""
         fields.setdefault("id", self.ids.new(prefix))
-        if "created" in self.document.schema(schema_name).properties:
+        properties = self.document.schema(schema_name).properties
+        if "created" in properties:
             fields.setdefault("created", self.now)
+        if "test_clock" in properties:
+            fields.setdefault("test_clock", self.clock.id)
         return self.store.add(self.skeletons.new(schema_name, **fields))
 
     def update(self, thing: StripeObject, event_type: str | None = None, **changes: Any) -> StripeObject:
@@ -83,6 +179,7 @@ class World:
         event = self.new(
             "event",
             "evt",
+            created=self.account_clock.now,
             api_version=self.document.version,
             data=data,
             type=event_type,
@@ -91,6 +188,8 @@ class World:
                 "idempotency_key": request.idempotency_key if request else None,
             },
         )
+        if request is None:
+            self.causes[event["id"]] = Cause(self.clock.id, self.clock.now, self.clock.doing)
         self.new_events.append(event)
         if self.settings.strict:
             self._check_event(event)

@@ -5,19 +5,27 @@ from typing import Any
 import stripe
 
 from tests.sandbox.client import SandboxProcess
-from tests.sandbox.conformance import CheckedClient
+from tests.sandbox.conformance import CheckedClient, client_for_wrong_requests
 
 KEY = "sk_test_" + "4eC39HqLyjWDarjtT1zdp7dc"
 VERSION = "2026-08-26.dahlia"
 
 
-def sdk(sandbox: SandboxProcess, *, checked: bool = True, retries: int = 0) -> stripe.StripeClient:
-    """A client of the sandbox. Unchecked ones are for requests that are wrong on purpose."""
+def sdk(
+    sandbox: SandboxProcess,
+    *,
+    checked: bool = True,
+    retries: int = 0,
+    key: str = KEY,
+    version: str = VERSION,
+    http_client: CheckedClient | None = None,
+) -> stripe.StripeClient:
+    """A client of the sandbox. Unchecked ones are for requests that are wrong on purpose; their answers are checked."""
     return stripe.StripeClient(
-        KEY,
-        base_addresses={"api": sandbox.address},
-        stripe_version=VERSION,
-        http_client=CheckedClient(timeout=10) if checked else stripe.RequestsClient(timeout=10),
+        key,
+        base_addresses={"api": sandbox.address, "meter_events": sandbox.address},
+        stripe_version=version,
+        http_client=http_client or (CheckedClient(timeout=10) if checked else client_for_wrong_requests()),
         max_network_retries=retries,
     )
 

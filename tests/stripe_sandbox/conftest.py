@@ -20,7 +20,12 @@ def sandbox_process() -> Iterator[SandboxProcess]:
 @pytest.fixture
 def sandbox(sandbox_process: SandboxProcess) -> Iterator[SandboxProcess]:
     """Overrides the fixture of all tests: a reset takes milliseconds, a process half a second."""
-    sandbox_process.reset(now=START, after_last_retry="past_due")
+    sandbox_process.reset(
+        now=START,
+        after_last_retry="past_due",
+        invoice_after_last_retry="leave_open",
+        late_balance_transactions="false",
+    )
     yield sandbox_process
     assert sandbox_process.problems() == []
 

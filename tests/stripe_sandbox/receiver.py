@@ -1,11 +1,18 @@
-"""A webhook receiver: a real HTTP server in a thread that verifies each signature with Stripe's own code."""
+"""A webhook receiver: a real HTTP server in a thread that verifies each signature with Stripe's own code.
 
+Each event is held to Stripe's document; what it does not allow fails the test (tests/conformance.py).
+"""
+
+import json
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import stripe
+
+from tests.sandbox import tally
+from tests.sandbox.conformance import Checker
 
 
 class Receiver:
@@ -14,6 +21,7 @@ class Receiver:
     def __init__(self) -> None:
         self.received: list[stripe.Event] = []
         self.bodies: list[tuple[bytes, str]] = []
+        self.refused: list[bytes] = []  # because of their signature
         self.secret = ""
         self.answer: Callable[[stripe.Event], int] = lambda event: 200
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -51,10 +59,19 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 signature = self.headers["Stripe-Signature"]
-                event = stripe.Webhook.construct_event(body, signature, receiver.secret)
+                try:
+                    event = stripe.Webhook.construct_event(body, signature, receiver.secret)
+                except stripe.SignatureVerificationError:
+                    receiver.refused.append(body)
+                    self.answer(400)
+                    return
+                check_event(body)
                 receiver.bodies.append((body, signature))
                 status = receiver.answer(event)
                 receiver.received.append(event)
+                self.answer(status)
+
+            def answer(self, status: int) -> None:
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -63,3 +80,9 @@ class Receiver:
                 """Say nothing: a test's failure tells enough."""
 
         return Handler
+
+
+def check_event(body: bytes) -> None:
+    for problem in Checker().object_problems(json.loads(body)):
+        tally.note_problem(f"webhook: {problem}")
+    tally.count(events=1)

@@ -1,12 +1,17 @@
 """Requests that Stripe's document does not allow are refused, in Stripe's words, and change nothing."""
 
+import json
+import urllib.error
+import urllib.request
 from typing import Any
 
 import pytest
 import stripe
 
-from tests.sandbox.conformance import ConformanceProblem
-from tests.stripe_sandbox.account import KEY, VERSION, Account
+from tests.sandbox.conformance import Checker, ConformanceProblem, check_plain_answer
+from tests.sandbox.tally import expected_problems
+from tests.stripe_sandbox.account import KEY, Account, sdk
+from tests.stripe_sandbox.mutations import encoded
 
 Parameters = dict[str, Any]
 
@@ -60,7 +65,7 @@ MUTATIONS: list[tuple[str, Parameters, str, str]] = [
 
 
 def raw(account: Account, method: str, path: str, parameters: Parameters) -> stripe.StripeObject:
-    client = stripe.StripeClient(KEY, base_addresses={"api": account.sandbox.address}, stripe_version=VERSION)
+    client = sdk(account.sandbox, checked=False)
     return client.deserialize(client.raw_request(method, path, **parameters).data, api_mode="V1")
 
 
@@ -74,8 +79,15 @@ def test_mutated_request_is_refused(account: Account, path: str, parameters: Par
     assert account.sandbox.state()["counts"] == {}
 
 
+@pytest.mark.parametrize(("path", "parameters", "code", "param"), MUTATIONS)
+def test_mutated_request_is_caught_by_the_checker(path: str, parameters: Parameters, code: str, param: str) -> None:
+    [first, *_] = Checker().request_problems("POST", f"http://sandbox{path}", encoded(parameters))
+
+    assert f"{path}: {param}: " in first
+
+
 def test_the_checker_refuses_it_before_it_is_sent(account: Account) -> None:
-    with pytest.raises(ConformanceProblem, match=r"emial: unknown"):
+    with expected_problems(), pytest.raises(ConformanceProblem, match=r"emial: unknown"):
         account.api.customers.create({"emial": "a@example.com"})
 
     assert account.sandbox.state()["recent_requests"] == []
@@ -100,6 +112,23 @@ def test_metadata_is_merged_and_unset(account: Account) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "param"),
+    [
+        ({"k" * 41: "x"}, f"metadata[{'k' * 41}]"),
+        ({"key": "x" * 501}, "metadata[key]"),
+        ({f"key{number}": "x" for number in range(51)}, "metadata"),
+    ],
+)
+def test_metadata_has_its_limits(account: Account, metadata: dict[str, str], param: str) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refusal:
+        account.unchecked.customers.create({"metadata": metadata})
+
+    assert refusal.value.param == param
+    longest = {"k" * 40: "x" * 500, **{f"key{number}": "x" for number in range(49)}}
+    assert account.api.customers.create({"metadata": longest}).metadata.to_dict() == longest
+
+
 def test_unknown_url(account: Account) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="Unrecognized request URL") as refusal:
         raw(account, "get", "/v1/customerz", {})
@@ -107,16 +136,84 @@ def test_unknown_url(account: Account) -> None:
     assert refusal.value.http_status == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("delete", "/v1/events/evt_1"),
+        ("post", "/v1/events"),
+        ("get", "/v1/invoices/in_1/pay"),
+        ("delete", "/v1/charges/ch_1"),
+        ("get", "/v1"),
+        ("get", "/v1/customers/cus_1/"),
+        ("get", "/v1//customers"),
+    ],
+)
+def test_method_that_a_path_does_not_have(account: Account, method: str, path: str) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refusal:
+        raw(account, method, path, {})
+
+    assert refusal.value.http_status == 404
+    assert f"Unrecognized request URL ({method.upper()}: {path})" in str(refusal.value.user_message)
+
+
+def ask(
+    account: Account, method: str, path: str, body: bytes | None = None, *, headers: dict[str, str]
+) -> tuple[int, Any]:
+    """A request as it is, without the SDK: its status and the error."""
+    request = urllib.request.Request(account.sandbox.address + path, data=body, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        error = json.load(refusal)
+        check_plain_answer(method, path, refusal.code, error)
+        return refusal.code, error["error"]
+
+
+def test_without_a_key(account: Account) -> None:
+    wrong: list[dict[str, str]] = [{}, {"Authorization": "Bearer "}, {"Authorization": "Basic !"}]
+    for headers in wrong:
+        status, error = ask(account, "GET", "/v1/customers", headers=headers)
+
+        assert (status, error["type"]) == (401, "invalid_request_error")
+        assert error["message"].startswith("You did not provide an API key.")
+
+
+def test_a_method_that_stripe_never_has(account: Account) -> None:
+    status, error = ask(account, "PATCH", "/v1/customers", headers={"Authorization": f"Bearer {KEY}"})
+
+    assert (status, error["type"]) == (405, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b"metadata=1&metadata[a]=2", "metadata[a]"),
+        (b"invoice_settings[footer]=1&invoice_settings=2", "invoice_settings"),
+        (b"preferred_locales[first]=de", "preferred_locales"),
+        (b"name[]=Ada", "name"),
+        (b"=x", ""),
+    ],
+)
+def test_a_malformed_form_is_refused(account: Account, body: bytes, param: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/x-www-form-urlencoded"}
+
+    status, error = ask(account, "POST", "/v1/customers", body, headers=headers)
+
+    assert (status, error["type"], error.get("param")) == (400, "invalid_request_error", param)
+    assert account.sandbox.state()["counts"] == {}
+
+
 def test_operation_that_is_left_out_says_so(account: Account) -> None:
-    with pytest.raises(stripe.InvalidRequestError, match="sandbox does not implement POST /v1/coupons"):
-        account.api.coupons.create({"percent_off": 10, "duration": "once"})
+    with pytest.raises(stripe.InvalidRequestError, match="sandbox does not implement GET /v1/terminal/locations"):
+        account.api.terminal.locations.list()
 
 
 def test_parameter_that_is_left_out_says_so(account: Account) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="does not implement") as refusal:
-        account.subscription(account.customer(), trial_period_days=7)
+        account.subscription(account.customer(), application_fee_percent=5)
 
-    assert refusal.value.param == "trial_period_days"
+    assert refusal.value.param == "application_fee_percent"
 
 
 def test_missing_and_referred_objects(account: Account) -> None:
@@ -131,14 +228,14 @@ def test_missing_and_referred_objects(account: Account) -> None:
 
 @pytest.mark.parametrize("key", ["sk_live_4eC39HqLyjWDarjtT1zdp7dc", "pk_test_4eC39HqLyjWDarjtT1zdp7dc"])
 def test_other_keys_are_refused(account: Account, key: str) -> None:
-    client = stripe.StripeClient(key, base_addresses={"api": account.sandbox.address}, stripe_version=VERSION)
+    client = sdk(account.sandbox, checked=False, key=key)
 
     with pytest.raises(stripe.AuthenticationError):
         client.v1.customers.list()
 
 
 def test_another_api_version_is_refused(account: Account) -> None:
-    client = stripe.StripeClient(KEY, base_addresses={"api": account.sandbox.address}, stripe_version="2020-08-27")
+    client = sdk(account.sandbox, checked=False, version="2020-08-27")
 
     with pytest.raises(stripe.InvalidRequestError, match="Invalid Stripe API version"):
         client.v1.customers.list()

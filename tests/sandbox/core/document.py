@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,10 +42,10 @@ class Document:
         self._operations: dict[str, Operation] = {}
         self._by_object = self._object_schemas()
         self._exact: dict[str, str] = {}
-        self._templates: list[tuple[re.Pattern[str], str]] = []
+        self._templates: dict[tuple[str, int], list[tuple[re.Pattern[str], str]]] = defaultdict(list)
         for template in sorted(self._source["paths"], key=lambda text: text.count("{")):
             if "{" in template:
-                self._templates.append((_template_pattern(template), template))
+                self._templates[_shape(template)].append((_template_pattern(template), template))
             else:
                 self._exact[template] = template
 
@@ -54,14 +55,16 @@ class Document:
         template = self._exact.get(path)
         if template is not None and method in self._source["paths"][template]:
             return Match(self.operation(method, template), ())
-        for pattern, candidate in self._templates:
+        for pattern, candidate in self._templates.get(_shape(path), ()):
             found = pattern.fullmatch(path)
             if found and method in self._source["paths"][candidate]:
                 return Match(self.operation(method, candidate), found.groups())
         return None
 
     def knows_path(self, path: str) -> bool:
-        return path in self._exact or any(pattern.fullmatch(path) for pattern, _ in self._templates)
+        return path in self._exact or any(
+            pattern.fullmatch(path) for pattern, _ in self._templates.get(_shape(path), ())
+        )
 
     def operation_keys(self) -> list[str]:
         return [f"{method.upper()} {path}" for path, item in self._source["paths"].items() for method in item]
@@ -74,7 +77,7 @@ class Document:
                 key=key,
                 pattern=_template_pattern(template),
                 parameters=self._parameters(method, source),
-                answer=self._schemas.compile(source["responses"]["200"]["content"]["application/json"]["schema"]),
+                answer=self._answer(source["responses"]["200"]["content"]),
                 takes_body=method == "post",
             )
         return self._operations[key]
@@ -82,14 +85,21 @@ class Document:
     def schema(self, name: str) -> Schema:
         return self._schemas.named(name)
 
-    def object_schema(self, object_name: str) -> Schema | None:
-        """The schema of objects whose `object` field is `object_name`."""
+    def object_schema(self, object_name: str, *, deleted: bool = False) -> Schema | None:
+        """The schema of objects whose `object` field is `object_name`; or of what is left of a deleted one."""
         name = self._by_object.get(object_name)
+        if name is not None and deleted and f"deleted_{name}" in self._source["components"]["schemas"]:
+            name = f"deleted_{name}"
         return self._schemas.named(name) if name else None
 
     @property
     def error(self) -> Schema:
         return self._schemas.named("error")
+
+    def _answer(self, content: dict[str, Any]) -> Schema:
+        """The schema of an answer in JSON; of a file (a quote as PDF) nothing is said."""
+        media = content.get("application/json")
+        return self._schemas.compile(media["schema"]) if media else Schema()
 
     def _parameters(self, method: str, source: dict[str, Any]) -> Schema:
         if method in ("post", "delete"):
@@ -117,6 +127,12 @@ class Document:
 def load_document() -> Document:
     """The committed document, read once in a process."""
     return Document()
+
+
+def _shape(path: str) -> tuple[str, int]:
+    """The noun, which no template leaves open, and the number of parts: few templates share both."""
+    parts = path.split("/", 3)
+    return (parts[2] if len(parts) > 2 else "", path.count("/"))
 
 
 def _template_pattern(template: str) -> re.Pattern[str]:

@@ -42,7 +42,9 @@ def _expand(world: "World", node: StripeObject, schema: Schema, parts: list[str]
     field, rest = parts[0], parts[1:]
     kind = str(node.get("object", ""))
     if (kind, field) in INCLUSIONS and field not in node:
-        node[field] = copied(INCLUSIONS[kind, field](world, node))
+        made = INCLUSIONS[kind, field](world, node)
+        if made is not None:
+            node[field] = copied(made)
     child = _branch_with(schema, kind).properties.get(field)
     if child is None:
         raise StripeError(f"This property cannot be expanded ({path}).", param="expand")
@@ -51,6 +53,8 @@ def _expand(world: "World", node: StripeObject, schema: Schema, parts: list[str]
         found = world.store.by_id(value) or world.tombstones.get(value)
         if found is not None:
             node[field] = value = copied(found)
+    elif isinstance(value, list) and child.items is not None and child.items.expands_to:
+        node[field] = value = [_found_or_same(world, name) for name in value]
     elif not rest and (kind, field) not in INCLUSIONS and not child.expands_to:
         raise StripeError(f"This property cannot be expanded ({path}).", param="expand")
     if not rest:
@@ -60,6 +64,14 @@ def _expand(world: "World", node: StripeObject, schema: Schema, parts: list[str]
     for item in items:
         if isinstance(item, dict):
             _expand(world, item, _item_schema(world, item, item_schema), rest, path)
+
+
+def _found_or_same(world: "World", name: StripeObject | str) -> StripeObject | str:
+    """The object named in a list of identifiers, a copy; what is expanded already stays."""
+    if not isinstance(name, str):
+        return name
+    found = world.store.by_id(name) or world.tombstones.get(name)
+    return name if found is None else copied(found)
 
 
 def _item_schema(world: "World", item: StripeObject, schema: Schema) -> Schema:

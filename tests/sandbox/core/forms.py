@@ -36,7 +36,7 @@ def _place(root: Form, parts: list[str], text: str, name: str) -> None:
         if not isinstance(child, dict):
             raise FormConflict(name)
         node = child
-    last = parts[-1] or str(len(node))
+    last = parts[-1] or (str(len(node)) if len(parts) > 1 else "")
     if isinstance(node.get(last), dict):
         raise FormConflict(name)
     node[last] = text

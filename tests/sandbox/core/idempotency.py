@@ -1,6 +1,6 @@
 """Idempotency keys: the first answer is kept for a day, a repeat gets it again, other parameters are refused."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.parameters import Parameters
@@ -39,8 +39,19 @@ class IdempotencyKeys:
             raise _mismatch(key, "used with the same parameters it was first used with")
         return kept
 
+    def knows(self, key: str) -> bool:
+        return key in self._kept
+
+    def forget(self, key: str) -> None:
+        self._kept.pop(key, None)
+
     def keep(self, key: str, answer: KeptAnswer) -> None:
         self._kept[key] = answer
+
+    def overwrite(self, key: str, *, status: int, body: bytes) -> None:
+        """Let another answer be the kept one: Stripe keeps a 500, too, once the work has begun."""
+        if key in self._kept:
+            self._kept[key] = replace(self._kept[key], status=status, body=body)
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -60,6 +60,8 @@ def in_range(value: int, wanted: int | dict[str, int]) -> bool:
 def matching(things: Sequence[StripeObject], parameters: Parameters, *fields: str) -> list[StripeObject]:
     """Those whose `fields` equal the parameters of the same name, where given."""
     wanted: dict[str, Any] = {field: parameters[field] for field in fields if field in parameters}
+    if not wanted:
+        return list(things)
     return [thing for thing in things if all(thing.get(field) == value for field, value in wanted.items())]
 
 

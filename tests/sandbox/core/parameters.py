@@ -24,7 +24,8 @@ def read_parameters(operation: Operation, query: str, body: str) -> Parameters:
     """Typed parameters of a request. Raises `StripeError` 400 for the first one the document does not allow."""
     parameters, found = parameter_problems(operation, query, body)
     if found:
-        raise parameter_error(found[0])
+        # Stripe names what it does not know before what it misses.
+        raise parameter_error(next((problem for problem in found if problem.kind == "unknown"), found[0]))
     return parameters
 
 

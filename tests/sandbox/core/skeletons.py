@@ -14,6 +14,7 @@ JsonValue = Any  # JSON, whose recursive type Python 3.11 cannot spell without a
 ONLY_WHEN_EXPANDED: dict[str, frozenset[str]] = {
     "invoice": frozenset({"confirmation_secret", "payments"}),
     "charge": frozenset({"refunds"}),
+    "line_item": frozenset({"subscription"}),  # recorded lines name it in their parent only
     "price": frozenset({"tiers", "currency_options"}),
 }
 

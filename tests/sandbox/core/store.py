@@ -2,26 +2,40 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tests.sandbox.core.errors import resource_missing
 
+if TYPE_CHECKING:
+    from tests.sandbox.core.journal import Journal
+
 StripeObject = dict[str, Any]
 
 # (object, field) pairs that lists filter on, so that a list costs its own length and not the account's.
 INDEXED: dict[str, tuple[str, ...]] = {
+    "customer": ("test_clock",),
+    "subscription_schedule": ("customer",),
     "invoice": ("customer",),
     "invoiceitem": ("customer",),
     "invoice_payment": ("invoice",),
     "subscription": ("customer",),
     "payment_method": ("customer",),
     "customer_balance_transaction": ("customer",),
+    "tax_id": ("customer",),
+    "credit_note": ("invoice",),
     "charge": ("customer", "payment_intent"),
     "payment_intent": ("customer",),
     "refund": ("charge",),
     "balance_transaction": ("source",),
+    "billing.credit_grant": ("customer",),
+    "billing.credit_balance_transaction": ("credit_grant",),
+    "dispute": ("charge", "payment_intent"),
+    "setup_intent": ("customer",),
+    "setup_attempt": ("setup_intent",),
+    "card": ("customer",),
+    "customer_cash_balance_transaction": ("customer",),
 }
 
 
@@ -33,12 +47,28 @@ class Store:
         self._places: dict[str, int] = {}
         self._index: dict[tuple[str, str, str], dict[str, StripeObject]] = defaultdict(dict)
         self._kinds: dict[str, str] = {}
+        self.journal: Journal | None = None  # only while a fault wants to know how things were
 
     def add(self, thing: StripeObject) -> StripeObject:
+        if self.journal is not None:
+            self.journal.appearing(thing["id"])
+        self._places[thing["id"]] = len(self._places)
+        return self._file(thing)
+
+    def with_replaced(self, replaced: "dict[str, StripeObject | None]") -> "Store":
+        """Another store of the same objects, but for those `replaced` by id; None leaves one out."""
+        other = Store()
+        other._places = self._places
+        kept = [thing for table in self._tables.values() for thing in table.values() if thing["id"] not in replaced]
+        kept += [thing for thing in replaced.values() if thing is not None]
+        for thing in sorted(kept, key=lambda thing: self._places[thing["id"]]):
+            other._file(thing)
+        return other
+
+    def _file(self, thing: StripeObject) -> StripeObject:
         kind = thing["object"]
         self._tables[kind][thing["id"]] = thing
         self._kinds[thing["id"]] = kind
-        self._places[thing["id"]] = len(self._places)
         for field in INDEXED.get(kind, ()):
             self._index_under(thing, kind, field, thing.get(field))
         return thing
@@ -51,6 +81,8 @@ class Store:
             former = thing.get(field)
             if former == value:
                 continue
+            if self.journal is not None:
+                self.journal.changing(thing)
             previous[field] = former
             thing[field] = value
             if field in INDEXED.get(kind, ()):
@@ -59,6 +91,8 @@ class Store:
         return previous
 
     def remove(self, thing: StripeObject) -> None:
+        if self.journal is not None:
+            self.journal.changing(thing)
         kind = thing["object"]
         self._tables[kind].pop(thing["id"], None)
         self._kinds.pop(thing["id"], None)
@@ -90,6 +124,11 @@ class Store:
     def place(self, object_id: str) -> int:
         """The order of creation over all kinds."""
         return self._places[object_id]
+
+    @property
+    def created_count(self) -> int:
+        """How many objects were ever made; the `place` of the next one."""
+        return len(self._places)
 
     def counts(self) -> Iterator[tuple[str, int]]:
         return ((kind, len(table)) for kind, table in sorted(self._tables.items()) if table)

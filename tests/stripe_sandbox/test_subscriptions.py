@@ -1,12 +1,13 @@
 """Subscriptions: the first invoice, the months after it, anchors, and the ends."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import stripe
 
 from tests.sandbox.client import SandboxProcess
-from tests.stripe_sandbox.account import Account
+from tests.stripe_sandbox.account import Account, sdk
 
 
 def at(text: str) -> int:
@@ -36,9 +37,12 @@ def test_first_invoice_is_paid_at_creation(account: Account) -> None:
 def test_events_of_a_new_subscription(account: Account) -> None:
     account.subscription(account.customer())
 
-    assert account.event_types()[-11:] == [
+    told = account.event_types()
+    assert told[told.index("customer.subscription.created") :] == [
         "customer.subscription.created",
         "invoice.created",
+        "customer.updated",
+        "invoice.updated",
         "invoice.finalized",
         "payment_intent.created",
         "charge.succeeded",
@@ -256,3 +260,32 @@ def test_metadata_change_tells_only_what_changed(account: Account) -> None:
     event = account.api.events.list({"limit": 1}).data[0]
     assert event.data.object["metadata"].to_dict() == {"kept": "1", "new": "y"}
     assert event.data.previous_attributes["metadata"].to_dict() == {"old": "x", "new": None}
+
+
+def test_items_are_listed_and_read_alone(account: Account) -> None:
+    subscription = account.subscription(account.customer())
+    [item] = subscription["items"].data
+
+    listed = account.api.subscription_items.list({"subscription": subscription.id}).data
+
+    assert [found.id for found in listed] == [item.id]
+    assert account.api.subscription_items.retrieve(item.id).price.id == item.price.id
+    with pytest.raises(stripe.InvalidRequestError) as refusal:
+        account.api.subscription_items.retrieve("si_unknown")
+    assert refusal.value.code == "resource_missing"
+
+
+def test_older_paths_under_the_customer(account: Account, sandbox: SandboxProcess) -> None:
+    customer, other = account.customer(), account.customer()
+    price = account.price()
+    client = sdk(sandbox)
+    path = f"/v1/customers/{customer.id}/subscriptions"
+
+    made: Any = client.raw_request("post", path, items=[{"price": price.id}]).data
+    listed: Any = client.raw_request("get", path).data
+    with pytest.raises(stripe.InvalidRequestError):
+        client.raw_request("get", f"/v1/customers/{other.id}/subscriptions/{made['id']}")
+    ended: Any = client.raw_request("delete", f"{path}/{made['id']}").data
+
+    assert [found["id"] for found in listed["data"]] == [made["id"]]
+    assert (made["customer"], made["status"], ended["status"]) == (customer.id, "active", "canceled")

@@ -2,8 +2,14 @@
 
 from typing import Any
 
-from tests.sandbox.billing.balance import claim_currency, move_balance
-from tests.sandbox.billing.collecting import end_subscription
+from tests.sandbox.billing.invoices.balance import move_balance
+from tests.sandbox.billing.invoices.invoicing import follow_customer
+from tests.sandbox.billing.invoices.leaving import leave_invoices
+from tests.sandbox.billing.payments.attaching import attach, detach
+from tests.sandbox.billing.payments.collecting import end_subscription
+from tests.sandbox.billing.payments.sources import own_source, remove_source, replaced_default_source, sources_of
+from tests.sandbox.billing.subscriptions.simulating import require_room_for_customer
+from tests.sandbox.core.belonging import without_other_clocks
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.expand import includes
 from tests.sandbox.core.lists import list_answer, matching, page_of
@@ -11,13 +17,14 @@ from tests.sandbox.core.metadata import merged_metadata, unset
 from tests.sandbox.core.parameters import Parameters, refuse_unsupported
 from tests.sandbox.core.registry import handles
 from tests.sandbox.core.store import StripeObject
-from tests.sandbox.resources.payment_methods import attach, detach
+from tests.sandbox.resources.tax_ids import new_tax_id, require_valid
 from tests.sandbox.world import World
 
 TEXTS = ("description", "email", "name", "phone")
+NAMES = ("business_name", "individual_name")  # by the document never null: unset, they are empty texts
 WRITABLE = frozenset(
-    {*TEXTS, "address", "balance", "invoice_prefix", "invoice_settings", "metadata", "next_invoice_sequence"}
-    | {"payment_method", "preferred_locales", "shipping", "tax_exempt"}
+    {*TEXTS, *NAMES, "address", "balance", "invoice_prefix", "invoice_settings", "metadata", "next_invoice_sequence"}
+    | {"default_source", "payment_method", "preferred_locales", "shipping", "source", "tax_exempt"}
 )
 URL = "/v1/customers"
 
@@ -28,7 +35,13 @@ def find_customer(world: World, customer_id: str, *, param: str = "customer") ->
 
 @handles("POST /v1/customers")
 def create_customer(world: World, parameters: Parameters) -> StripeObject:
-    refuse_unsupported(parameters, WRITABLE, "POST /v1/customers")
+    refuse_unsupported(parameters, WRITABLE | {"tax_id_data", "test_clock"}, "POST /v1/customers")
+    tax_ids = parameters.get("tax_id_data", [])
+    for place, given in enumerate(tax_ids):
+        require_valid(given, param=f"tax_id_data[{place}][value]")
+    if "test_clock" in parameters:
+        world.store.get("test_helpers.test_clock", parameters["test_clock"], noun="test_clock", param="test_clock")
+        require_room_for_customer(world)
     customer = world.new(
         "customer",
         "cus",
@@ -48,6 +61,8 @@ def create_customer(world: World, parameters: Parameters) -> StripeObject:
         raise
     balance = parameters.get("balance", 0)
     world.emit("customer.created", customer)
+    for given in tax_ids:
+        new_tax_id(world, given, customer=customer)
     if balance:
         move_balance(world, customer, amount=balance, kind="initial", currency=customer["currency"] or "usd")
     return customer
@@ -55,8 +70,8 @@ def create_customer(world: World, parameters: Parameters) -> StripeObject:
 
 @handles("GET /v1/customers")
 def list_customers(world: World, parameters: Parameters) -> StripeObject:
-    customers = matching(world.store.all("customer"), parameters, "email", "test_clock")
-    return page_of(world.store, customers, parameters, url=URL)
+    customers = without_other_clocks(world.store.all("customer"), parameters)
+    return page_of(world.store, matching(customers, parameters, "email"), parameters, url=URL)
 
 
 @handles("GET /v1/customers/{customer}")
@@ -69,6 +84,7 @@ def update_customer(world: World, parameters: Parameters, customer_id: str) -> S
     refuse_unsupported(parameters, WRITABLE, "POST /v1/customers/{customer}")
     customer = find_customer(world, customer_id, param="id")
     world.update(customer, "customer.updated", **_changes(world, customer, parameters))
+    follow_customer(world, customer)
     if "balance" in parameters and parameters["balance"] != customer["balance"]:
         difference = parameters["balance"] - customer["balance"]
         move_balance(world, customer, amount=difference, kind="adjustment", currency=customer["currency"] or "usd")
@@ -83,41 +99,14 @@ def delete_customer(world: World, parameters: Parameters, customer_id: str) -> S
             end_subscription(world, subscription, reason="cancellation_requested")
     for payment_method in world.store.where("payment_method", "customer", customer_id):
         detach(world, payment_method)
+    for card in sources_of(world, customer):
+        remove_source(world, card)
+    leave_invoices(world, customer)
     world.store.remove(customer)
     gone = {"id": customer_id, "object": "customer", "deleted": True}
     world.tombstones[customer_id] = gone
     world.emit("customer.deleted", customer)
     return gone
-
-
-@handles("GET /v1/customers/{customer}/balance_transactions")
-def list_balance_transactions(world: World, parameters: Parameters, customer_id: str) -> StripeObject:
-    find_customer(world, customer_id, param="id")
-    transactions = world.store.where("customer_balance_transaction", "customer", customer_id)
-    transactions = matching(transactions, parameters, "invoice")
-    return page_of(world.store, transactions, parameters, url=f"{URL}/{customer_id}/balance_transactions")
-
-
-@handles("POST /v1/customers/{customer}/balance_transactions")
-def create_balance_transaction(world: World, parameters: Parameters, customer_id: str) -> StripeObject:
-    customer = find_customer(world, customer_id, param="id")
-    claim_currency(world, customer, parameters["currency"].lower())
-    return move_balance(
-        world,
-        customer,
-        amount=parameters["amount"],
-        kind="adjustment",
-        currency=parameters["currency"].lower(),
-        description=parameters.get("description"),
-        metadata=merged_metadata({}, parameters),
-    )
-
-
-@handles("GET /v1/customers/{customer}/balance_transactions/{transaction}")
-def retrieve_balance_transaction(
-    world: World, parameters: Parameters, customer_id: str, transaction_id: str
-) -> StripeObject:
-    return world.store.get("customer_balance_transaction", transaction_id)
 
 
 @handles("GET /v1/customers/{customer}/payment_methods")
@@ -134,20 +123,16 @@ def customer_subscriptions(world: World, customer: StripeObject) -> Any:
     return list_answer(alive[::-1][:10], has_more=len(alive) > 10, url=f"{URL}/{customer['id']}/subscriptions")
 
 
-@includes("customer", "sources")
-def customer_sources(world: World, customer: StripeObject) -> Any:
-    return list_answer([], has_more=False, url=f"{URL}/{customer['id']}/sources")
-
-
 @includes("customer", "tax_ids")
 def customer_tax_ids(world: World, customer: StripeObject) -> Any:
-    return list_answer([], has_more=False, url=f"{URL}/{customer['id']}/tax_ids")
+    found = world.store.where("tax_id", "customer", customer["id"])
+    return list_answer(found[::-1][:10], has_more=len(found) > 10, url=f"{URL}/{customer['id']}/tax_ids")
 
 
 def _changes(world: World, customer: StripeObject, parameters: Parameters) -> dict[str, Any]:
     changes: dict[str, Any] = {name: unset(parameters[name]) for name in TEXTS if name in parameters}
     changes["metadata"] = merged_metadata(customer["metadata"], parameters)
-    for name in ("invoice_prefix", "next_invoice_sequence", "preferred_locales"):
+    for name in (*NAMES, "invoice_prefix", "next_invoice_sequence", "preferred_locales"):
         if name in parameters:
             changes[name] = parameters[name]
     if "tax_exempt" in parameters:
@@ -160,6 +145,10 @@ def _changes(world: World, customer: StripeObject, parameters: Parameters) -> di
     if "payment_method" in parameters:
         name = parameters["payment_method"]
         named[name] = attach(world, name, customer)["id"]
+    if "source" in parameters:
+        changes["default_source"] = replaced_default_source(world, customer, parameters["source"])
+    elif "default_source" in parameters:
+        changes["default_source"] = own_source(world, customer, parameters["default_source"])["id"]
     settings = parameters.get("invoice_settings", {})
     if settings:
         default = settings.get("default_payment_method", customer["invoice_settings"]["default_payment_method"])
@@ -171,4 +160,7 @@ def _changes(world: World, customer: StripeObject, parameters: Parameters) -> di
             **{key: value or None for key, value in settings.items()},
             "default_payment_method": default,
         }
+        if settings.get("rendering_options"):
+            options = world.skeletons.new("invoice_setting_customer_rendering_options", **settings["rendering_options"])
+            changes["invoice_settings"]["rendering_options"] = options
     return changes

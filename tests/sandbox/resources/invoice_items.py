@@ -1,8 +1,9 @@
 """Invoice items, waiting or on a draft."""
 
-from tests.sandbox.billing.balance import claim_currency
-from tests.sandbox.billing.items import item_changes, new_item
-from tests.sandbox.billing.lines import item_of_line, line_of_item, resum
+from tests.sandbox.billing.invoices.balance import claim_currency, require_currency
+from tests.sandbox.billing.invoices.items import item_changes, new_item
+from tests.sandbox.billing.invoices.lines import item_of_line, line_of_item, renewed_line, resum
+from tests.sandbox.core.belonging import without_other_clocks
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.lists import matching, page_of
 from tests.sandbox.core.parameters import Parameters, refuse_unsupported
@@ -11,7 +12,7 @@ from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
 VALUE = frozenset({"amount", "price_data", "pricing", "quantity", "quantity_decimal", "unit_amount_decimal"})
-UPDATABLE = VALUE | {"description", "discountable", "metadata", "period"}
+UPDATABLE = VALUE | {"description", "discountable", "discounts", "metadata", "period", "tax_behavior", "tax_rates"}
 CREATABLE = UPDATABLE | {"currency", "customer", "invoice", "subscription"}
 
 
@@ -39,11 +40,12 @@ def create_invoice_item(world: World, parameters: Parameters) -> StripeObject:
             f"The currency of the invoice item ({currency}) is not that of the invoice ({invoice['currency']}).",
             param="currency",
         )
-    claim_currency(world, customer, currency)
+    require_currency(customer, currency)
     subscription = parameters.get("subscription")
     if subscription is not None:
         world.store.get("subscription", subscription, param="subscription")
     item = new_item(world, parameters, customer=customer, currency=currency, invoice=invoice, subscription=subscription)
+    claim_currency(world, customer, currency)
     world.emit("invoiceitem.created", item)
     if invoice is not None:
         world.lines[invoice["id"]].append(line_of_item(world, invoice, item))
@@ -56,7 +58,7 @@ def list_invoice_items(world: World, parameters: Parameters) -> StripeObject:
     if "customer" in parameters:
         items = world.store.where("invoiceitem", "customer", parameters["customer"])
     else:
-        items = world.store.all("invoiceitem")
+        items = without_other_clocks(world.store.all("invoiceitem"), parameters)
     if "pending" in parameters:
         items = [item for item in items if (item["invoice"] is None) is parameters["pending"]]
     return page_of(world.store, matching(items, parameters, "invoice"), parameters, url="/v1/invoiceitems")
@@ -84,8 +86,7 @@ def change_item(world: World, item: StripeObject, parameters: Parameters) -> Non
     if invoice is not None:
         lines = world.lines[invoice["id"]]
         place = next(place for place, line in enumerate(lines) if item_of_line(line) == item["id"])
-        renewed = line_of_item(world, invoice, item)
-        lines[place] = {**renewed, "id": lines[place]["id"]}
+        lines[place] = renewed_line(world, invoice, item, lines[place])
         resum(world, invoice, event=True)
 
 

@@ -1,7 +1,9 @@
 """The lines of an invoice: pages of them, and changing many at once on a draft."""
 
-from tests.sandbox.billing.items import new_item
-from tests.sandbox.billing.lines import item_of_line, line_of_item, resum
+from tests.sandbox.billing.invoices.discounts import new_discounts
+from tests.sandbox.billing.invoices.items import new_item
+from tests.sandbox.billing.invoices.lines import item_of_line, line_of_item, resum, set_line_tax_rates
+from tests.sandbox.billing.invoices.tax_rates import find_tax_rates
 from tests.sandbox.core.errors import StripeError, not_implemented, resource_missing
 from tests.sandbox.core.lists import ordered_page
 from tests.sandbox.core.metadata import merged_metadata, unset
@@ -12,7 +14,7 @@ from tests.sandbox.resources.invoice_items import VALUE, change_item, remove_ite
 from tests.sandbox.world import World
 
 LINES_A_CALL_MAX = 250
-LINE_FIELDS = VALUE | {"description", "discountable", "metadata", "period"}
+LINE_FIELDS = VALUE | {"description", "discountable", "discounts", "metadata", "period", "tax_rates"}
 
 
 @handles("GET /v1/invoices/{invoice}/lines")
@@ -118,8 +120,15 @@ def _change_line(world: World, invoice: StripeObject, line_id: str, given: Param
     changed = {**line, "metadata": merged_metadata(line["metadata"], given)}
     if "description" in given:
         changed["description"] = unset(given["description"])
-    if "period" in given:
-        changed["period"] = given["period"]
+    for name in ("discountable", "period"):
+        if name in given:
+            changed[name] = given[name]
+    if "discounts" in given:
+        owner = {"customer": invoice["customer"], "invoice_item": line_id, "currency": invoice["currency"]}
+        changed["discounts"] = new_discounts(world, given["discounts"], **owner)
+    if "tax_rates" in given:
+        rates = find_tax_rates(world, given["tax_rates"], param="tax_rates")
+        set_line_tax_rates(world, line_id, [rate["id"] for rate in rates])
     lines = world.lines[invoice["id"]]
     lines[lines.index(line)] = changed
 

@@ -10,6 +10,7 @@ CHARGE_MINIMUMS = {
     "ron": 200, "sek": 300, "sgd": 50, "thb": 1000,
 }  # fmt: skip
 CHARGE_MINIMUM_ELSEWHERE = 50
+CHARGE_MAXIMUM = 99_999_999  # eight digits, Stripe's published maximum; larger ones of some currencies are not kept
 
 # Assumption: the standard price of a card in the US, 2.9 % and 30 minor units, for every card and currency.
 FEE_PER_MILLE = 29

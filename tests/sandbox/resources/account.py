@@ -1,12 +1,11 @@
 """The account itself, and the calls around it that a mirror makes."""
 
+from tests.sandbox.billing.payments.paying_out import ACCOUNT_ID
 from tests.sandbox.core.lists import list_answer
 from tests.sandbox.core.parameters import Parameters
 from tests.sandbox.core.registry import handles
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
-
-ACCOUNT_ID = "acct_1BoringSandbox0000"
 
 
 @handles("GET /v1/account")
@@ -22,28 +21,6 @@ def list_accounts(world: World, parameters: Parameters) -> StripeObject:
 @handles("GET /v1/accounts/{account}")
 def retrieve_account_by_id(world: World, parameters: Parameters, account_id: str) -> StripeObject:
     return _account(world)
-
-
-@handles("GET /v1/customers/{customer}/sources")
-def list_sources(world: World, parameters: Parameters, customer_id: str) -> StripeObject:
-    """dj-stripe asks for these; cards are payment methods here, so there are none."""
-    return list_answer([], has_more=False, url=f"/v1/customers/{customer_id}/sources")
-
-
-@handles("GET /v1/balance")
-def retrieve_balance(world: World, parameters: Parameters) -> StripeObject:
-    """Sums of the balance transactions, by currency."""
-    sums: dict[str, dict[str, int]] = {"pending": {}, "available": {}}
-    for transaction in world.store.all("balance_transaction"):
-        by_currency = sums[transaction["status"]]
-        by_currency[transaction["currency"]] = by_currency.get(transaction["currency"], 0) + transaction["net"]
-    return world.skeletons.new(
-        "balance",
-        **{
-            name: [{"amount": amount, "currency": currency} for currency, amount in sorted(by_currency.items())]
-            for name, by_currency in sums.items()
-        },
-    )
 
 
 def _account(world: World) -> StripeObject:

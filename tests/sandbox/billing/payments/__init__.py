@@ -1,0 +1,1 @@
+"""Money that moves: cards, intents, charges, retries, refunds, disputes, balance transactions, payouts."""

@@ -1,0 +1,1 @@
+"""Stripe's selling pages: checkout, payment links, quotes, the customer portal."""

@@ -1,156 +1,143 @@
-"""The pages of customers, subscriptions and invoices, and of any object as it is."""
+"""The page of any object: what it is, what belongs to it, what happened to it, and its JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
-from tests.sandbox.billing.invoicing import subscription_of
-from tests.sandbox.billing.renewing import items_of
 from tests.sandbox.core.store import StripeObject
-from tests.sandbox.pages.layout import Html, badge, facts, link, moment, money, section, source, table, unit_price
+from tests.sandbox.delivery import Deliveries
+from tests.sandbox.pages.circle import named_in, naming
+from tests.sandbox.pages.clocks import test_clock_parts
+from tests.sandbox.pages.customers import customer_parts
+from tests.sandbox.pages.events import event_parts
+from tests.sandbox.pages.invoices import invoice_parts
+from tests.sandbox.pages.kinds import kind_of, plural, singular
+from tests.sandbox.pages.layout import (
+    Html,
+    anchor,
+    badge,
+    button,
+    code,
+    facts,
+    folded,
+    html,
+    joined,
+    moment,
+    section,
+    table,
+)
+from tests.sandbox.pages.naming import link_to, name_of, source
+from tests.sandbox.pages.subscriptions import subscription_parts
+from tests.sandbox.pages.tables import related_table
+from tests.sandbox.pages.timeline import timeline
+from tests.sandbox.pages.values import shown
 from tests.sandbox.world import World
 
-ROWS_MAX = 200
+FACTS_SHOWN = 28
+FIRST_FACTS = ("amount", "customer", "invoice", "payment_intent", "charge", "payment_method", "reason", "description")
+# Told elsewhere on the page, or nothing to a person.
+NO_FACTS = frozenset({"id", "object", "livemode", "created", "metadata", "data", "lines", "status", "client_secret"})
+OWN_PARTS: dict[str, Callable[[World, StripeObject], list[Html]]] = {
+    "customer": customer_parts,
+    "subscription": subscription_parts,
+    "invoice": invoice_parts,
+    "test_helpers.test_clock": test_clock_parts,
+}
+# Kinds that the pages above show in full already.
+SHOWN_BY_OWN_PARTS: dict[str, frozenset[str]] = {
+    "customer": frozenset(
+        {"subscription", "invoice", "payment_intent", "payment_method", "customer_balance_transaction"}
+    ),
+    "subscription": frozenset({"invoice"}),
+}
 
 
-def customer_table(world: World, customers: Sequence[StripeObject]) -> Html:
-    rows = [
-        [
-            link(customer["id"], customer["name"] or customer["email"] or customer["id"]),
-            customer["id"],
-            money(customer["balance"], customer["currency"] or "usd"),
-            _card(world, customer["invoice_settings"]["default_payment_method"]),
-            moment(customer["created"]),
-        ]
-        for customer in _newest(customers)
+def object_page(world: World, deliveries: Deliveries, thing: StripeObject, query: dict[str, str]) -> list[Html]:
+    kind = thing["object"]
+    head = object_head(world, thing)
+    if kind == "event":
+        return [head, *event_parts(world, deliveries, thing), _json(world, thing)]
+    maker = OWN_PARTS.get(kind)
+    parts = maker(world, thing) if maker else [section("In short", facts(_facts(world, thing)))]
+    return [
+        head,
+        *_actions(thing),
+        *parts,
+        timeline(world, deliveries, thing, query),
+        _related(world, thing),
+        _json(world, thing),
     ]
-    return table(["Customer", "Id", "#Balance (negative: credit)", "Card", "Created"], rows)
 
 
-def subscription_table(subscriptions: Sequence[StripeObject]) -> Html:
-    rows = []
-    for subscription in _newest(subscriptions):
-        items = items_of(subscription)
-        rows.append(
-            [
-                link(subscription["id"]),
-                badge(subscription["status"]),
-                link(subscription["customer"]),
-                ", ".join(f"{item['quantity']} × {unit_price(item['price'])}" for item in items),
-                moment(items[0]["current_period_start"]),
-                moment(items[0]["current_period_end"]),
-                link(subscription["latest_invoice"]),
-            ]
+def object_head(world: World, thing: StripeObject) -> Html:
+    """Under the title: the kind, the id, the status, when it was made, its metadata."""
+    kind = kind_of(thing["object"], thing)
+    parts = [anchor(kind.path, singular(thing["object"]).capitalize()), code(thing["id"])]
+    status = thing.get("status")
+    if isinstance(status, str):
+        parts.append(badge(status))
+    if thing.get("deleted"):
+        parts.append(badge("deleted"))
+    if isinstance(thing.get("created"), int):
+        parts.append(Html(f'<span class="soft">made {moment(thing["created"])}</span>'))
+    if thing.get("metadata"):
+        said = ", ".join(f"{key}: {value}" for key, value in thing["metadata"].items())
+        parts.append(Html(f'<span class="soft">{html(said)}</span>'))
+    return Html(f'<p class="object-head">{joined(parts, " ")}</p>')
+
+
+def title_of(world: World, thing: StripeObject) -> str:
+    kind, name = singular(thing["object"]).capitalize(), name_of(thing)
+    if name != thing["id"]:
+        return f"{kind} {name}"
+    owner = world.store.find("customer", thing["customer"]) if isinstance(thing.get("customer"), str) else None
+    return f"{kind} of {name_of(owner)}" if owner is not None else kind
+
+
+def _facts(world: World, thing: StripeObject) -> list[tuple[str, object]]:
+    """The fields that say something: what is empty is left to the JSON."""
+    said = [
+        field
+        for field, value in thing.items()
+        if field not in NO_FACTS
+        and value not in (None, "", [], {})
+        and not (isinstance(value, dict) and _says_nothing(value))
+    ]
+    said.sort(key=lambda field: FIRST_FACTS.index(field) if field in FIRST_FACTS else len(FIRST_FACTS))
+    pairs: list[tuple[str, object]] = [
+        (field.replace("_", " ").capitalize(), shown(world, thing, field)) for field in said[:FACTS_SHOWN]
+    ]
+    return pairs or [("Fields", "see its JSON below")]
+
+
+def _says_nothing(value: StripeObject) -> bool:
+    return all(item in (None, "", [], {}) for item in value.values())
+
+
+def _actions(thing: StripeObject) -> list[Html]:
+    if thing["object"] in ("payment_intent", "setup_intent") and thing["status"] == "requires_action":
+        explanation = Html(
+            '<p class="soft">It waits for the payer, as a bank does that asks for a code (3-D Secure).</p>'
         )
-    return table(["Subscription", "Status", "Customer", "Items", "Period from", "to", "Latest invoice"], rows)
+        succeed = button("/authenticate", "Authenticate", kind="primary", id=thing["id"], result="succeed")
+        fail = button("/authenticate", "Fail it", id=thing["id"], result="fail")
+        payers = anchor(f"/pay/authenticate/{thing['id']}", "What the payer sees")
+        buttons = Html(f'<div class="buttons">{succeed}{fail}</div>')
+        return [section("Authentication", explanation, buttons, aside=payers)]
+    return []
 
 
-def invoice_table(invoices: Sequence[StripeObject]) -> Html:
-    rows = [
-        [
-            link(invoice["id"], invoice["number"] or invoice["id"]),
-            badge(invoice["status"]),
-            link(invoice["customer"]),
-            invoice["billing_reason"],
-            money(invoice["total"], invoice["currency"]),
-            money(invoice["amount_remaining"], invoice["currency"]),
-            moment(invoice["created"]),
-        ]
-        for invoice in _newest(invoices)
+def _related(world: World, thing: StripeObject) -> Html:
+    """Links both ways: what this object names, and what names it."""
+    names = [[field, link_to(world, name), code(name)] for field, name in named_in(world, thing)]
+    hidden = SHOWN_BY_OWN_PARTS.get(thing["object"], frozenset())
+    named_by = [
+        Html(f"<h3>{html(plural(kind))} ({len(things):,})</h3>{related_table(world, kind, things)}")
+        for kind, things in naming(world, thing["id"]).items()
+        if kind not in hidden
     ]
-    return table(["Invoice", "Status", "Customer", "Reason", "#Total", "#Remaining", "Created"], rows)
+    parts = [Html(f"<h3>It names</h3>{table(['Field', 'Object', 'Id'], names)}")] if names else []
+    content = joined([*parts, *named_by])
+    return section("Related", content or Html('<p class="empty">It names no other object, and none names it.</p>'))
 
 
-def object_page(world: World, thing: StripeObject) -> list[Html]:
-    """What there is to say about one object, and the object itself."""
-    makers = {"customer": _customer, "subscription": _subscription, "invoice": _invoice}
-    maker = makers.get(thing["object"])
-    related = [
-        event
-        for event in world.store.all("event")
-        if event["data"]["object"].get("id") == thing["id"] and thing["object"] != "event"
-    ]
-    parts = maker(world, thing) if maker else []
-    if related:
-        rows = [[link(event["id"]), event["type"], moment(event["created"])] for event in related[::-1][:ROWS_MAX]]
-        parts.append(section("Events about it", table(["Event", "Type", "At"], rows)))
-    return [*parts, section(f"{thing['object']} {thing['id']}", source(thing))]
-
-
-def _customer(world: World, customer: StripeObject) -> list[Html]:
-    key = customer["id"]
-    transactions = world.store.where("customer_balance_transaction", "customer", key)
-    rows = [
-        [
-            item["type"],
-            money(item["amount"], item["currency"]),
-            money(item["ending_balance"], item["currency"]),
-            link(item["invoice"]),
-            moment(item["created"]),
-        ]
-        for item in _newest(transactions)
-    ]
-    return [
-        section(customer["name"] or customer["email"] or key, customer_table(world, [customer])),
-        section("Subscriptions", subscription_table(world.store.where("subscription", "customer", key))),
-        section("Invoices", invoice_table(world.store.where("invoice", "customer", key))),
-        section("Balance transactions", table(["Type", "#Amount", "#Balance after", "Invoice", "At"], rows)),
-    ]
-
-
-def _subscription(world: World, subscription: StripeObject) -> list[Html]:
-    invoices = [
-        invoice
-        for invoice in world.store.where("invoice", "customer", subscription["customer"])
-        if subscription_of(invoice) == subscription["id"]
-    ]
-    return [
-        section("Subscription", subscription_table([subscription])),
-        section("Its invoices", invoice_table(invoices)),
-    ]
-
-
-def _invoice(world: World, invoice: StripeObject) -> list[Html]:
-    currency = invoice["currency"]
-    lines = [
-        [
-            line["description"] or "–",
-            line["quantity"],
-            f"{moment(line['period']['start'])} – {moment(line['period']['end'])}",
-            money(line["amount"], currency),
-        ]
-        for line in world.lines[invoice["id"]]
-    ]
-    payments = [
-        [
-            link(payment["payment"].get("payment_intent")),
-            badge(payment["status"]),
-            money(payment["amount_paid"], currency),
-        ]
-        for payment in world.store.where("invoice_payment", "invoice", invoice["id"])
-    ]
-    sums = facts(
-        [
-            ("Total", money(invoice["total"], currency)),
-            ("Starting balance", money(invoice["starting_balance"], currency)),
-            ("Due", money(invoice["amount_due"], currency)),
-            ("Paid", money(invoice["amount_paid"], currency)),
-            ("Ending balance", money(invoice["ending_balance"], currency)),
-            ("Attempts", invoice["attempt_count"]),
-            ("Finalises itself at", moment(invoice["automatically_finalizes_at"])),
-            ("Next attempt", moment(invoice["next_payment_attempt"])),
-            ("Subscription", link(subscription_of(invoice))),
-        ]
-    )
-    return [
-        section("Invoice", invoice_table([invoice]), sums),
-        section(f"{len(lines)} lines", table(["Description", "#Quantity", "Period", "#Amount"], lines)),
-        section("Payments", table(["Payment intent", "Status", "#Paid"], payments)),
-    ]
-
-
-def _card(world: World, payment_method: str | None) -> Html:
-    found = world.store.find("payment_method", payment_method)
-    return link(payment_method, f"{found['card']['brand']} {found['card']['last4']}" if found else None)
-
-
-def _newest(things: Sequence[StripeObject]) -> Sequence[StripeObject]:
-    return things[-ROWS_MAX:][::-1]
+def _json(world: World, thing: StripeObject) -> Html:
+    return section("JSON", folded(f"{thing['object']} as the API answers it", source(world, thing)))

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from rich.console import Console
 from config.stack import Stack, StackError, termination_raises
 from config.stack.template import STACK_ROOT
 
-BENCHMARKS = ("ingest", "close")
+ON_SERVICES = ("ingest", "close")
+WITHOUT_SERVICES = ("stripe_sandbox",)
+BENCHMARKS = (*ON_SERVICES, *WITHOUT_SERVICES)
 
 
 def main() -> int:
@@ -21,21 +24,30 @@ def main() -> int:
         print(f"bench: no benchmark {', '.join(unknown)}. There are: {', '.join(BENCHMARKS)}.", file=sys.stderr)
         return 2
     try:
-        # Durable: what is measured is what a power cut would leave.
-        with (
-            termination_raises(),
-            Stack(Path(STACK_ROOT) / f"shell-{os.getpid()}", durable=True, throw_away=True) as stack,
-        ):
-            os.environ.update(stack.environment(), DJANGO_SETTINGS_MODULE="config.settings")
-            django.setup()
-            for name in names:
-                import_module(f"tests.bench.{name}").run(Console())
+        _run([name for name in names if name in WITHOUT_SERVICES])
+        _run_on_services([name for name in names if name in ON_SERVICES])
     except StackError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _run_on_services(names: Sequence[str]) -> None:
+    if not names:
+        return
+    # Durable: what is measured is what a power cut would leave.
+    folder = Path(STACK_ROOT) / f"shell-{os.getpid()}"
+    with termination_raises(), Stack(folder, durable=True, throw_away=True) as stack:
+        os.environ.update(stack.environment(), DJANGO_SETTINGS_MODULE="config.settings")
+        django.setup()
+        _run(names)
+
+
+def _run(names: Sequence[str]) -> None:
+    for name in names:
+        import_module(f"tests.bench.{name}").run(Console())
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import signal
+import sys
 from dataclasses import replace
 from typing import get_args
 
@@ -47,8 +49,7 @@ async def run(arguments: argparse.Namespace) -> None:
     gc.freeze()  # the document is not garbage: the collector need not walk it on every round
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
     settings = replace(settings, address=f"http://{host}:{port}")
-    application.reset(now=application.world.now, settings=settings)  # the pages' address is known only now
-    sandbox.replace_world()
+    sandbox.reset(now=application.world.now, settings=settings)  # the pages' address is known only now
     print(json.dumps({"address": settings.address}), flush=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -62,3 +63,7 @@ async def run(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run(read_arguments()))
+    # Threads that post webhooks would be waited for, and a receiver may keep one for all of its time-out.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -6,6 +6,7 @@ was refused is tried again, as Stripe says of /v2.
 
 from urllib.parse import unquote
 
+from tests.sandbox.all_or_nothing import all_or_nothing
 from tests.sandbox.core.belonging import named_test_clock
 from tests.sandbox.core.errors import StripeError, not_implemented
 from tests.sandbox.core.idempotency import KeptAnswer
@@ -57,7 +58,8 @@ def _execute(
     path_values: tuple[str, ...],
     context: RequestContext,
 ) -> Response:
-    with world.by_clock(world.clock_with(named_test_clock(world.store, parameters, path_values))):
+    clock = world.clock_with(named_test_clock(world.store, parameters, path_values))
+    with all_or_nothing(world), world.by_clock(clock):
         world.request = context
         try:
             return json_response(operation.handler(world, parameters, *path_values))

@@ -1,19 +1,22 @@
 """From a Stripe request to Stripe's answer: key, route, parameters, idempotency, the operation, expansion, checks."""
 
+from contextlib import nullcontext
 from urllib.parse import unquote
 
 import msgspec
 
 from tests.sandbox import resources
+from tests.sandbox.all_or_nothing import all_or_nothing
 from tests.sandbox.answering_v2 import answer_v2
+from tests.sandbox.breaking import note_crash, unknown_error
 from tests.sandbox.core.belonging import named_test_clock
-from tests.sandbox.core.document import Document, Match, load_document
+from tests.sandbox.core.document import Document, Match, Operation, load_document
 from tests.sandbox.core.errors import StripeError, not_implemented, unrecognized_url
 from tests.sandbox.core.expand import expanded
 from tests.sandbox.core.history import PastRequest, kept
-from tests.sandbox.core.idempotency import KeptAnswer
+from tests.sandbox.core.idempotency import KEY_LENGTH_MAX, KeptAnswer
 from tests.sandbox.core.ids import IdSource
-from tests.sandbox.core.parameters import Parameters, read_parameters
+from tests.sandbox.core.parameters import Parameters, full_name, read_parameters
 from tests.sandbox.core.registry import HANDLERS
 from tests.sandbox.core.schema import Schema, problems
 from tests.sandbox.core.skeletons import Skeletons
@@ -41,6 +44,7 @@ class Application:
     def reset(self, *, now: int, settings: Settings | None = None) -> None:
         """Forget everything and start a new account at `now`."""
         self._settings = settings or self._settings
+        self.world.close()
         self.world = self._new_world(now, self._settings)
 
     def answer(self, request: Request) -> Response:
@@ -52,13 +56,16 @@ class Application:
             response = self._answer(request, request_id)
         except StripeError as error:
             response = self._error_response(request, error)
+        except Exception as error:  # noqa: BLE001  # whatever it is: the client is answered, the server lives on
+            note_crash(world, f"{request.method} {request.path}", error)
+            response = self._error_response(request, unknown_error())
         response.headers["Request-Id"] = request_id
         response.headers["Stripe-Version"] = self.document.version
-        world.recent_requests.append(
-            {"id": request_id, "at": world.now, "call": f"{request.method} {request.path}", "status": response.status}
-        )
         world.history.note(_past_request(request, response, at=at, place=place))
-        world.run_due()
+        try:
+            world.run_due()
+        except Exception as error:  # noqa: BLE001  # the answer is given already
+            note_crash(world, f"what was due after {request.method} {request.path}", error)
         return response
 
     def _answer(self, request: Request, request_id: str) -> Response:
@@ -77,7 +84,7 @@ class Application:
                 raise StripeError(f"Method {request.method} not allowed on {path}.", status=405)
             raise unrecognized_url(request.method, path)
         parameters = read_parameters(match.operation, request.query, _text(request.body))
-        key = request.headers.get("idempotency-key") if request.method == "POST" else None
+        key = _idempotency_key(request)
         if key is None:
             return self._execute(request, match, parameters, RequestContext(request_id, None))
         forget_key(self.world, request, key)
@@ -119,10 +126,14 @@ class Application:
         world = self.world
         named = named_test_clock(world.store, parameters, match.path_values, world.subscription_items)
         clock = world.clock_with(named)
-        with world.by_clock(clock), lists_lag(world, request, match.operation):
+        changes = nullcontext() if request.method == "GET" else all_or_nothing(world)
+        with changes, world.by_clock(clock), lists_lag(world, request, match.operation):
             world.request = context
             try:
                 thing = handler(world, parameters, *match.path_values)
+            except StripeError as error:
+                _name_fully(error, match.operation, parameters)
+                raise
             finally:
                 world.request = None
             if parameters.get("expand"):
@@ -142,6 +153,26 @@ class Application:
 
     def _new_world(self, now: int, settings: Settings) -> World:
         return World(document=self.document, skeletons=self._skeletons, ids=self._ids, settings=settings, now=now)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    """The key of a POST; an empty one is none. Raises `StripeError` for one too long."""
+    key = request.headers.get("idempotency-key") or None
+    if key is not None and len(key) > KEY_LENGTH_MAX:
+        raise StripeError(f"Invalid Idempotency-Key: must be at most {KEY_LENGTH_MAX} characters.")
+    return key if request.method == "POST" else None
+
+
+def _name_fully(error: StripeError, operation: Operation, parameters: Parameters) -> None:
+    """Let a refusal name its parameter as the request had it. An error of a card has its own names (`number`)."""
+    param = error.fields.get("param")
+    if param is None or error.fields["type"] == "card_error":
+        return
+    name = full_name(param, operation, parameters)
+    if name is None:
+        del error.fields["param"]
+    else:
+        error.fields["param"] = name
 
 
 def _past_request(request: Request, response: Response, *, at: int, place: int) -> PastRequest:

@@ -64,7 +64,7 @@ class Control:
             if not isinstance(body, dict):
                 raise BadControl("the body is to be a JSON object")
             return json_response(route(body))
-        except (BadControl, UnknownFault, ClockBackwards, ValueError) as error:
+        except (BadControl, UnknownFault, ClockBackwards, ValueError, RecursionError) as error:
             return json_response({"error": str(error)}, 400)
 
     @property
@@ -85,8 +85,7 @@ class Control:
         if "late_balance_transactions" in body:
             settings = replace(settings, late_balance_transactions=body["late_balance_transactions"] in (True, "true"))
         now = parse_moment(body["now"]) if "now" in body else application.world.now
-        application.reset(now=now, settings=settings)
-        self._sandbox.replace_world()
+        self._sandbox.reset(now=now, settings=settings)
         return self._clock(body)
 
     def _clock(self, body: Body) -> Body:
@@ -125,7 +124,10 @@ class Control:
             **{kind: world.store.all(kind) for kind, _ in world.store.counts()},
             "lines": sum(len(lines) for lines in world.lines.values()),
             "idempotency_keys": len(world.idempotency),
-            "recent_requests": list(world.recent_requests),
+            "recent_requests": [
+                {"id": past.id, "at": past.at, "call": f"{past.method} {past.path}", "status": past.status}
+                for past in world.history.requests
+            ],
         }
 
     def _counts(self, body: Body) -> dict[str, int]:

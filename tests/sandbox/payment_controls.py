@@ -2,8 +2,8 @@
 
 from typing import Any, get_args
 
-from tests.sandbox.billing.payments.authenticating import Result, authenticate
 from tests.sandbox.billing.payments.bank_accounts import PAYOUT_ACCOUNTS
+from tests.sandbox.billing.payments.bank_page import Result, authenticate
 from tests.sandbox.billing.payments.renewing_cards import renew_card
 from tests.sandbox.core.belonging import named_test_clock
 from tests.sandbox.core.store import StripeObject

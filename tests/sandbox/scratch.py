@@ -11,6 +11,7 @@ Problems of strict checking are shared on purpose: an event that would be invali
 
 import copy
 from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from types import CellType, FunctionType, MethodType
@@ -22,11 +23,20 @@ from tests.sandbox.core.store import INDEXED, Store, StripeObject, copied
 from tests.sandbox.world import World
 
 
-def scratch_of(world: World, customer_id: str | None) -> World:
-    """A scratch world of the account as it is now, by the clock in force.
+@contextmanager
+def scratch_of(world: World, customer_id: str | None) -> Iterator[World]:
+    """A scratch world of the account as it is now, by the clock in force, for the length of the block.
 
     What waits on that clock comes along for one customer, as far as time is to pass; for None nothing does.
     """
+    scratch = _scratch_of(world, customer_id)
+    try:
+        yield scratch
+    finally:
+        scratch.close()
+
+
+def _scratch_of(world: World, customer_id: str | None) -> World:
     scratch = copy.copy(world)
     for name, value in vars(world).items():
         if isinstance(value, dict):

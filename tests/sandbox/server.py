@@ -9,15 +9,19 @@ from functools import partial
 
 from tests.sandbox import tally
 from tests.sandbox.application import Application
+from tests.sandbox.breaking import note_crash, unknown_error
 from tests.sandbox.control import Control
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.faults import FAILING, LAGGING_LISTS
 from tests.sandbox.core.journal import Journal
+from tests.sandbox.core.store import StripeObject
 from tests.sandbox.delivery import Deliveries
 from tests.sandbox.pages.site import Site
 from tests.sandbox.wire import BadRequest, Request, Response, json_response, take_request
+from tests.sandbox.world import Settings
 
 API_PATH = re.compile(r"/v[12](/|$)")
+FREED_AT_ONCE = 500  # objects; about a millisecond
 Reply = Callable[[Response | None], None]  # None closes the connection without an answer
 
 
@@ -47,10 +51,8 @@ class Sandbox:
         """Answer through `reply`, at once or when a held request is released. None closes the connection."""
         if API_PATH.match(request.path):
             self._serve_stripe(request, reply)
-        elif request.path.startswith("/_sandbox"):
-            reply(self._control.answer(request))
         else:
-            reply(self._site.answer(request))
+            reply(self._serve_people(request))
         self.settle()
 
     def settle(self) -> None:
@@ -71,12 +73,21 @@ class Sandbox:
         elif world.store.journal is None:
             world.store.journal = Journal(lambda: world.account_clock.now)
 
-    def replace_world(self) -> None:
-        """After a reset: the old world's deliveries end, held requests go on (and meet the new world)."""
+    def reset(self, *, now: int, settings: Settings | None = None) -> None:
+        """A new, empty account. The old one's deliveries end, held requests go on (and meet the new one)."""
+        former = self.application.world.store.everything()
+        self.application.reset(now=now, settings=settings)
+        self._let_go(former)
         self.deliveries.close()
         self.deliveries = Deliveries(self.application.world, at_once=self._deliveries_at_once)
         self._problems_printed = 0
         self.release()
+
+    def _let_go(self, former: list[StripeObject]) -> None:
+        """Free a former world's objects a few at a time: all of a full one at once would hold the next request up."""
+        del former[-FREED_AT_ONCE:]
+        if former:
+            asyncio.get_running_loop().call_soon(self._let_go, former)
 
     def release(self) -> int:
         held, self.held = self.held, []
@@ -84,6 +95,16 @@ class Sandbox:
             request.resume()
         self.settle()
         return len(held)
+
+    def _serve_people(self, request: Request) -> Response:
+        """The control endpoints and the page."""
+        try:
+            if request.path.startswith("/_sandbox"):
+                return self._control.answer(request)
+            return self._site.answer(request)
+        except Exception as error:  # noqa: BLE001  # whatever it is: the client is answered, the server lives on
+            note_crash(self.application.world, f"{request.method} {request.path}", error)
+            return json_response({"error": f"the sandbox broke: {type(error).__name__}: {error}"}, 500)
 
     def _serve_stripe(self, request: Request, reply: Reply) -> None:
         call = f"{request.method} {request.path}"
@@ -126,7 +147,7 @@ class Sandbox:
 
 
 def _unknown_error() -> Response:
-    return _plain_error(StripeError("An unknown error occurred.", status=500, kind="api_error"))
+    return _plain_error(unknown_error())
 
 
 def _rate_limited(seconds: float) -> Response:
@@ -168,11 +189,11 @@ class Connection(asyncio.Protocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        while not self._busy and self._transport is not None:
+        while not self._busy and self._transport is not None and not self._transport.is_closing():
             try:
                 request = take_request(self._buffer)
             except BadRequest as error:
-                self._transport.write(json_response({"error": {"message": str(error)}}, 400).encoded())
+                self._transport.write(_plain_error(StripeError(str(error))).encoded())
                 self._transport.close()
                 return
             if request is None:
@@ -184,12 +205,12 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, request: Request, response: Response | None) -> None:
         self._busy = False
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():
             return
         if response is None:
             self._transport.abort()
             return
-        self._transport.write(response.encoded())
+        self._transport.write(response.encoded(without_body=request.method == "HEAD"))
         if not request.keep_alive:
             self._transport.close()
         elif self._buffer:

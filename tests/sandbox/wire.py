@@ -1,5 +1,6 @@
 """HTTP requests and answers as plain values."""
 
+import re
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -38,11 +39,11 @@ class Response:
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
 
-    def encoded(self) -> bytes:
+    def encoded(self, *, without_body: bool = False) -> bytes:
         lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         lines += [f"Content-Type: {self.content_type}", f"Content-Length: {len(self.body)}", "", ""]
-        return "\r\n".join(lines).encode("latin-1") + self.body
+        return "\r\n".join(lines).encode("latin-1") + (b"" if without_body else self.body)
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -62,7 +63,10 @@ def take_request(buffer: bytearray) -> Request | None:
         name, separator, value = line.partition(":")
         if not separator:
             raise BadRequest(f"no header: {line[:80]!r}")
-        headers[name.strip().lower()] = value.strip()
+        name, value = name.strip().lower(), value.strip()
+        if name == "content-length" and headers.get(name, value) != value:
+            raise BadRequest("two different Content-Length")
+        headers[name] = value
     size = _body_size(headers)
     if len(buffer) < end + 4 + size:
         return None
@@ -80,6 +84,6 @@ def _body_size(headers: dict[str, str]) -> int:
     if "transfer-encoding" in headers:
         raise BadRequest("a chunked request body is not supported; send Content-Length")
     length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > BODY_SIZE_MAX:
+    if not re.fullmatch("[0-9]{1,9}", length) or int(length) > BODY_SIZE_MAX:
         raise BadRequest(f"Content-Length {length[:40]!r} is no size up to {BODY_SIZE_MAX}")
     return int(length)

@@ -10,7 +10,7 @@ So whatever concerns a customer of a test clock happens by that clock, and nobod
 `resources/test_clocks.py` chooses one. Moving a clock moves no other. Events and idempotency keys go by the account's.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ from tests.sandbox.core.meter_events import MeterEvents
 from tests.sandbox.core.schema import problems
 from tests.sandbox.core.skeletons import Skeletons
 from tests.sandbox.core.store import Store, StripeObject, copied
+from tests.sandbox.core.undo import NotedDict, NotedSet, Undo
 
 AfterLastRetry = Literal["past_due", "unpaid", "cancel"]
 InvoiceAfterLastRetry = Literal["leave_open", "uncollectible"]
-REQUESTS_REMEMBERED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,30 @@ class World:
         self.account_clock = Clock(now)
         self.clock = self.account_clock  # the one in force
         self.test_clocks: dict[str, Clock] = {}  # also deleted ones: what is left of their customers can be read
-        self.store = Store()
+        self.undo = Undo()
+        self.store = Store(self.undo)
         self.faults = Faults(ids)
         self.idempotency = IdempotencyKeys()
         self.request: RequestContext | None = None
+
+        # What is left of deleted objects
         self.tombstones: dict[str, StripeObject] = {}
+
+        # Subscriptions
+        self.subscription_items: dict[str, str] = {}  # an item's id to its subscription's
+        self.credited_items: dict[str, StripeObject | None] = {}  # a proration item to the billed lines it credits
+        # Of a subscription item: each credit to the debit that it takes back, and from which moment on.
+        self.credits: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+        self.usage_billed_until: dict[str, int] = {}  # of a metered subscription item
+        self.billed_usage: dict[str, list[Any]] = {}  # of a draft: `BilledUsage`, looked at again when it is finalised
+        self.told_expiring: dict[str, int] = {}  # of a schedule: the end of which it was warned
+        self.told_upcoming: dict[str, int] = {}  # of a subscription: the latest renewal that was told before
+        self.pending_updates: dict[str, dict[str, Any]] = {}  # by subscription: what waits for its invoice to be paid
+
+        # Invoices
         self.lines: dict[str, list[StripeObject]] = defaultdict(list)  # of an invoice, all of them, in their order
-        self.line_tax_rates: dict[str, list[str]] = {}  # a line's own tax rates; without any, its invoice's apply
+        self.line_tax_rates: dict[str, list[str]] = {}  # a line's own, perhaps none; else its invoice's
+        self.line_credits: dict[str, list[StripeObject]] = {}  # billing credits spent on a line
         self.attached_intents: dict[str, str] = {}  # a payment intent attached to an invoice, to its invoice payment
         self.credit_note_lines: dict[str, list[StripeObject]] = {}  # of a credit note, all of them
         self.hidden_prices: dict[tuple[str, str, str, str], str] = {}  # by name, currency, unit amount, tax behavior
@@ -88,15 +105,8 @@ class World:
         self.coupon_terms: dict[str, StripeObject] = {}  # products and currency options, shown only when expanded
         self.discount_coupons: dict[str, StripeObject] = {}  # a discount's coupon with its terms, as redeemed
         self.used_discounts: set[str] = set()  # discounts that apply once, and have
-        self.credited_items: dict[str, StripeObject | None] = {}  # a proration item to the billed lines it credits
-        # Of a subscription item: each credit to the debit that it takes back, and from which moment on.
-        self.credits: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
-        self.usage_billed_until: dict[str, int] = {}  # of a metered subscription item
-        self.billed_usage: dict[str, list[Any]] = {}  # of a draft: `BilledUsage`, looked at again when it is finalised
-        self.subscription_items: dict[str, str] = {}  # an item's id to its subscription's
-        self.told_expiring: dict[str, int] = {}  # of a schedule: the end of which it was warned
-        self.told_upcoming: dict[str, int] = {}  # of a subscription: the latest renewal that was told before
-        self.pending_updates: dict[str, dict[str, Any]] = {}  # by subscription: what waits for its invoice to be paid
+
+        # Payments
         self.cards: dict[str, str] = {}  # id of a payment method, card or token to the name of its test card
         self.debits: dict[str, str] = {}  # id of a payment method to what its test IBAN does
         self.mandates: dict[str, str] = {}  # id of a payment method to its mandate
@@ -109,26 +119,33 @@ class World:
         self.next_daily_payout: int | None = None
         self.payout_interval = "manual"  # of the account's schedule of payouts
         self.payout_account_number = "000123456789"  # where payouts go: one of Stripe's test account numbers
+
+        # Prices
+        self.price_tiers: dict[str, list[StripeObject]] = {}  # by price; a price shows them only when expanded
+        self.currency_options: dict[str, dict[str, StripeObject]] = {}  # by price and currency, without its own
+        self.trial_period_days: dict[str, int] = {}  # by plan, whose id is its price's
+        self.meter_events = MeterEvents(self.undo)
+        self.meter_sessions: dict[str, int] = {}  # when a token for the meter event stream ends
+        self.product_features: dict[str, str] = {}  # product of each product_feature
+        self.entitlements: dict[str, tuple[str, str]] = {}  # active entitlement to its customer and feature
+
+        # Selling
         self.line_items: dict[str, list[StripeObject]] = {}  # of a checkout session, payment link or quote, by its id
         self.asked_for: dict[str, StripeObject] = {}  # the parameters such a one was made with, for what it will make
         self.checkouts: dict[str, str] = {}  # payment or setup intent to the checkout session that confirmed it
         self.begun_subscriptions: dict[str, str] = {}  # checkout session to the subscription that it has started
-        self.entitlements: dict[str, tuple[str, str]] = {}  # active entitlement to its customer and feature
         self.portal_setups: dict[str, str] = {}  # setup intent to the portal session that it was made in
-        self.webhook_secrets: dict[str, str] = {}
+
+        # Events and webhooks
         self.new_events: list[StripeObject] = []  # emitted, not yet handed to the webhook deliveries
         self.new_thin_events: list[StripeObject] = []  # the same of the events of /v2, which the store keeps too
-        self.price_tiers: dict[str, list[StripeObject]] = {}  # by price; a price shows them only when expanded
-        self.currency_options: dict[str, dict[str, StripeObject]] = {}  # by price and currency, without its own
-        self.product_features: dict[str, str] = {}  # product of each product_feature
-        self.trial_period_days: dict[str, int] = {}  # by plan, whose id is its price's
-        self.meter_events = MeterEvents()
-        self.line_credits: dict[str, list[StripeObject]] = {}  # billing credits spent on a line
-        self.meter_sessions: dict[str, int] = {}  # when a token for the meter event stream ends
-        self.problems: list[str] = []
-        self.recent_requests: deque[dict[str, Any]] = deque(maxlen=REQUESTS_REMEMBERED)
-        self.history = History()
         self.causes: dict[str, Cause] = {}  # of the events that no request caused
+        self.webhook_secrets: dict[str, str] = {}
+
+        # What people ask about
+        self.problems: list[str] = []
+        self.history = History()
+        self._let_undo()
 
     @property
     def now(self) -> int:
@@ -152,6 +169,16 @@ class World:
         for clock in (self.account_clock, *self.test_clocks.values()):
             with self.by_clock(clock):
                 clock.run_due()
+
+    def close(self) -> None:
+        """Drop what waits, when another world takes this one's place.
+
+        What waits holds the world and the world holds it: so its memory comes back at once, and not only when the
+        collector looks, which is seldom.
+        """
+        for clock in (self.account_clock, *self.test_clocks.values()):
+            clock.forget()
+        self.store.journal = None
 
     def new(self, schema_name: str, prefix: str, **fields: Any) -> StripeObject:
         """A stored, valid object of the schema with a fresh id, created now."""
@@ -194,6 +221,14 @@ class World:
         if self.settings.strict:
             self._check_event(event)
         return event
+
+    def _let_undo(self) -> None:
+        """What is kept beside the store can be taken back, too."""
+        for name, value in list(vars(self).items()):
+            if isinstance(value, dict):
+                setattr(self, name, NotedDict(self.undo, value, of_objects=name == "maturing"))
+            elif isinstance(value, set):
+                setattr(self, name, NotedSet(self.undo, value))
 
     def _check_event(self, event: StripeObject) -> None:
         thing = event["data"]["object"]

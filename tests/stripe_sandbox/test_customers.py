@@ -76,6 +76,15 @@ def test_what_is_above_the_largest_charge_is_owed(account: Account) -> None:
     assert moves(account, customer) == [("invoice_too_large", 501, 501)]
 
 
+def test_voiding_takes_back_what_was_above_the_largest_charge(account: Account) -> None:
+    customer = account.customer()
+    invoice = final(account, customer, 100_000_500)
+
+    account.api.invoices.void_invoice(invoice.id)
+
+    assert moves(account, customer) == [("invoice_too_large", 501, 501), ("unapplied_from_invoice", -501, 0)]
+
+
 def test_a_transactions_texts_can_be_changed(account: Account) -> None:
     customer = account.customer()
     made = account.api.customers.balance_transactions.create(

@@ -269,3 +269,37 @@ def test_sent_invoice_is_overdue_at_its_due_date(account: Account, sandbox: Sand
     assert account.api.customers.retrieve(customer.id).delinquent is True
     assert account.api.invoices.pay(invoice.id).status == "paid"
     assert account.api.customers.retrieve(customer.id).delinquent is False
+
+
+def test_a_failed_first_payment_promises_no_other_attempt(account: Account) -> None:
+    """Stripe does not retry a first payment by itself, so that no event may name a time for it."""
+    customer = account.customer("pm_card_chargeCustomerFail")
+    subscription = account.subscription(customer)
+    assert subscription.status == "incomplete"
+    events = account.api.events.list({"limit": 100}).auto_paging_iter()
+    attempts = [event.data.object.next_payment_attempt for event in events if event.data.object.object == "invoice"]
+    assert attempts
+    assert set(attempts) == {None}
+
+
+def test_the_event_of_a_payment_tells_that_it_was_attempted(account: Account) -> None:
+    customer = account.customer()
+    account.subscription(customer)
+    paying = account.api.events.list({"type": "invoice.updated", "limit": 1}).data[0]
+    previous = paying.data.previous_attributes.to_dict()
+    assert (previous["attempted"], previous["attempt_count"]) == (False, 0)
+    assert (paying.data.object.attempted, paying.data.object.attempt_count) == (True, 1)
+
+
+def test_the_first_invoice_of_a_subscription_tells_how_to_confirm_its_payment(account: Account) -> None:
+    """`latest_invoice.confirmation_secret`: what Stripe's own pages about default_incomplete expand."""
+    customer = account.customer()
+    wanted: dict[str, Any] = {"expand": ["latest_invoice.confirmation_secret"]}
+    invoice = account.subscription(customer, payment_behavior="default_incomplete", **wanted).latest_invoice
+    [payment] = account.api.invoice_payments.list({"invoice": invoice.id}).data
+    intent = account.api.payment_intents.retrieve(payment.payment.payment_intent)
+    assert invoice.confirmation_secret.to_dict() == {"client_secret": intent.client_secret, "type": "payment_intent"}
+
+    draft = account.invoice(customer, 1000)
+    assert account.api.invoices.retrieve(draft.id, {"expand": ["confirmation_secret"]}).confirmation_secret is None
+    assert "confirmation_secret" not in account.api.invoices.retrieve(invoice.id).to_dict()

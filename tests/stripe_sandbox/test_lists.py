@@ -135,3 +135,27 @@ def test_deleted_customer_is_answered_as_deleted(account: Account) -> None:
     }
     assert account.api.customers.list().data == []
     assert "customer.subscription.deleted" in account.event_types()
+
+
+def test_expansion_ends_at_four_levels_each_data_being_one(account: Account) -> None:
+    """Stripe counts `data` too: stripe-java issue 2011 was refused `data.payments.data.payment.charge`."""
+    account.subscription(account.customer())
+    [invoice] = account.api.invoices.list({"expand": ["data.payments"]}).data
+    four = account.api.invoices.retrieve(invoice.id, {"expand": ["payments.data.payment.payment_intent"]})
+    assert four.payments.data[0].payment.payment_intent.status == "succeeded"
+
+    with pytest.raises(stripe.InvalidRequestError, match="more than 4 levels") as refused:
+        account.api.invoices.list({"expand": ["data.payments.data.payment.payment_intent"]})
+    assert refused.value.code == "property_expansion_max_depth"
+
+
+def test_events_are_chosen_by_type_or_by_types(account: Account) -> None:
+    customer = account.api.customers.create({"name": "A"})
+    account.api.customers.update(customer.id, {"name": "B"})
+    both = {"types": ["customer.created", "customer.updated"]}
+    assert [event.type for event in account.api.events.list(both).data] == ["customer.updated", "customer.created"]
+    assert len(account.api.events.list({"type": "customer.*"}).data) == 2
+
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        account.api.events.list({**both, "type": "customer.created"})
+    assert refused.value.code == "parameters_exclusive"

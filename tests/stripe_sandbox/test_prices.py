@@ -301,7 +301,7 @@ def test_product_with_prices_cannot_be_deleted(account: Account) -> None:
         ({"unit_amount": 1, "currency": "dollars"}, "currency", "Invalid currency: dollars"),
         ({"unit_amount_decimal": "0.1234567890123"}, "unit_amount_decimal", "12 decimal places"),
         ({"unit_amount": 1, "tiers_mode": "volume"}, "tiers_mode", "billing_scheme=tiered"),
-        ({"billing_scheme": "tiered", "tiers_mode": "volume", "tiers": FONT_TIERS}, "interval", "type=one_time"),
+        ({"billing_scheme": "tiered", "tiers_mode": "volume", "tiers": FONT_TIERS}, "recurring", "type=one_time"),
         ({"billing_scheme": "tiered", "recurring": MONTHLY, "tiers": FONT_TIERS}, "tiers_mode", "Missing required"),
         ({"billing_scheme": "tiered", "recurring": MONTHLY, "tiers_mode": "volume"}, "tiers", "Missing required"),
         ({"unit_amount": 1, "recurring": {"interval": "year", "interval_count": 4}}, None, "three years"),

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.sandbox.client import SandboxProcess
-from tests.stripe_sandbox.account import KEY
+from tests.stripe_sandbox.account import KEY, Account
 
 CHECKOUT = Path(__file__).parents[2]
 STARTER = """
@@ -45,6 +45,24 @@ def test_stop_ends_it() -> None:
         parts = urlsplit(sandbox.address)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=5)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_it_at_once_though_a_receiver_keeps_a_webhook(name: str) -> None:
+    """The receiver takes the connection and never answers: an attempt waits 20 s for it, the process does not."""
+    with socket.create_server(("127.0.0.1", 0)) as receiver, SandboxProcess() as sandbox:
+        url = f"http://127.0.0.1:{receiver.getsockname()[1]}/"
+        account = Account(sandbox)
+        account.api.webhook_endpoints.create({"url": url, "enabled_events": ["*"]})
+        account.api.customers.create()
+        receiver.settimeout(5)
+        connection, _ = receiver.accept()
+        with connection:
+            process = sandbox._process
+            assert process is not None
+            process.send_signal(getattr(signal, name))
+
+            assert process.wait(timeout=3) == 0
 
 
 def test_requests_in_pieces_and_several_on_one_connection(sandbox: SandboxProcess) -> None:

@@ -62,6 +62,19 @@ def test_phases_follow_each_other_without_prorations_at_a_renewal(account: Accou
     assert account.api.subscriptions.retrieve(subscription.id)["items"].data[0].quantity == 2
 
 
+@pytest.mark.parametrize("count", [0, -1, 101, 99_999_999_999])
+def test_a_phase_lasts_at_least_one_interval_and_a_hundred_years_at_most(account: Account, count: int) -> None:
+    price = account.price(1500)
+
+    with pytest.raises(stripe.InvalidRequestError) as refusal:
+        schedule_of(account, phase(price, duration={"interval": "year", "interval_count": count}))
+
+    assert (refusal.value.code, refusal.value.param) == (
+        "parameter_invalid_integer",
+        "phases[0][duration][interval_count]",
+    )
+
+
 def test_release_at_the_end(account: Account) -> None:
     price = account.price(1500)
     schedule = schedule_of(account, phase(price))

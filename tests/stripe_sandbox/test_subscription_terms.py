@@ -178,6 +178,92 @@ def test_usage_is_billed_at_the_price_of_its_time(account: Account, sandbox: San
     assert amounts(account.invoices(customer)[0]) == [300, 100]
 
 
+def test_usage_of_the_last_second_is_billed_too(account: Account, sandbox: SandboxProcess) -> None:
+    """At one moment: thirty at 10 used, and canceled; or the item removed, which leaves a price of 2000 a month."""
+    canceling, removing = account.customer(), account.customer()
+    metered = metered_price(account, 10)
+    canceled = start(account, canceling, metered)
+    changed = start(account, removing, metered, account.price())
+    sandbox.advance(HALF)
+    use(account, canceling, 30)
+    use(account, removing, 30)
+
+    account.api.subscriptions.cancel(canceled.id, {"invoice_now": True})
+    removed = next(item for item in changed["items"].data if item.price.id == metered.id)
+    account.api.subscription_items.delete(removed.id, {"proration_behavior": "always_invoice"})
+
+    assert amounts(account.invoices(canceling)[0]) == [300]
+    assert amounts(account.invoices(removing)[0]) == [300]
+
+
+def test_usage_before_an_item_was_added_is_not_its_own(account: Account, sandbox: SandboxProcess) -> None:
+    """The price of 10 goes, with thirty used, and one of 20 for the same meter comes: five more are all it bills."""
+    customer = account.customer()
+    subscription = start(account, customer, metered_price(account, 10))
+    use(account, customer, 30)
+    sandbox.advance(HALF)
+    items = [{"id": subscription["items"].data[0].id, "deleted": True}, {"price": metered_price(account, 20).id}]
+    account.api.subscriptions.update(subscription.id, {"items": items})
+    use(account, customer, 5)
+
+    sandbox.advance("2026-11-01T02:00:00Z")
+
+    assert amounts(account.invoices(customer)[0]) == [300, 100]
+
+
+def test_usage_of_a_removed_item_is_billed_when_the_anchor_moves(account: Account, sandbox: SandboxProcess) -> None:
+    """Thirty at 10; half of 2000 is credited, and a whole month of it billed."""
+    customer = account.customer()
+    metered = metered_price(account, 10)
+    subscription = start(account, customer, metered, account.price())
+    use(account, customer, 30)
+    sandbox.advance(HALF)
+    item = next(item for item in subscription["items"].data if item.price.id == metered.id)
+
+    account.api.subscriptions.update(
+        subscription.id, {"items": [{"id": item.id, "deleted": True}], "billing_cycle_anchor": "now"}
+    )
+
+    assert amounts(account.invoices(customer)[0]) == [300, -1000, 2000]
+
+
+def test_usage_before_a_trial_is_billed(account: Account, sandbox: SandboxProcess) -> None:
+    """Thirty at 10 before the trial, five during it."""
+    customer = account.customer()
+    subscription = start(account, customer, metered_price(account, 10))
+    use(account, customer, 30)
+    sandbox.advance(HALF)
+    account.api.subscriptions.update(subscription.id, {"trial_end": at("2026-10-26T12:00")})
+    use(account, customer, 5)
+
+    sandbox.advance("2026-10-26T14:00:00Z")
+
+    assert [invoice.total for invoice in account.invoices(customer)] == [300]
+
+
+def test_usage_at_a_change_has_the_discount_of_its_item(account: Account, sandbox: SandboxProcess) -> None:
+    """Thirty at 10 and half of that off, before and after the price is 20."""
+    customer = account.customer()
+    half_off = account.api.coupons.create({"percent_off": 50, "duration": "forever"})
+    items = [{"price": metered_price(account, 10).id, "discounts": [{"coupon": half_off.id}]}]
+    subscription = account.api.subscriptions.create({"customer": customer.id, "items": items})
+    use(account, customer, 30)
+    sandbox.advance(HALF)
+
+    account.api.subscriptions.update(
+        subscription.id,
+        {
+            "items": [{"id": subscription["items"].data[0].id, "price": metered_price(account, 20).id}],
+            "proration_behavior": "always_invoice",
+        },
+    )
+    use(account, customer, 30)
+    sandbox.advance("2026-11-01T02:00:00Z")
+
+    invoices = account.invoices(customer)
+    assert [(amounts(invoice), invoice.total) for invoice in invoices] == [([600], 300), ([300], 150)]
+
+
 def test_a_metered_item_has_no_quantity(account: Account) -> None:
     customer = account.customer()
 

@@ -17,14 +17,14 @@ def at(text: str) -> int:
 def test_first_invoice_is_paid_at_creation(account: Account) -> None:
     customer = account.customer()
 
-    subscription = account.subscription(customer, expand=["latest_invoice.payments.data.payment.payment_intent"])
+    subscription = account.subscription(customer, expand=["latest_invoice.payments"])
 
     invoice = subscription.latest_invoice
     assert subscription.status == "active"
     assert (invoice.status, invoice.billing_reason, invoice.amount_paid) == ("paid", "subscription_create", 2000)
     [payment] = invoice.payments.data
     assert (payment.status, payment.amount_paid) == ("paid", 2000)
-    assert payment.payment.payment_intent.status == "succeeded"
+    assert account.api.payment_intents.retrieve(payment.payment.payment_intent).status == "succeeded"
     [line] = invoice.lines.data
     item = subscription["items"].data[0]
     assert line.amount == 2000

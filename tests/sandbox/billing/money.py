@@ -2,6 +2,8 @@
 
 from decimal import ROUND_HALF_UP, Decimal
 
+from tests.sandbox.core.errors import StripeError
+
 # Stripe's published minimum charge amounts, in minor units. For other currencies Stripe converts the settlement
 # currency's minimum; the sandbox takes 50 minor units, an assumption.
 CHARGE_MINIMUMS = {
@@ -10,6 +12,7 @@ CHARGE_MINIMUMS = {
     "ron": 200, "sek": 300, "sgd": 50, "thb": 1000,
 }  # fmt: skip
 CHARGE_MINIMUM_ELSEWHERE = 50
+AMOUNT_MAXIMUM = 999_999_999_999  # of a line or a price, twelve digits: an assumption that keeps sums in 64 bits
 CHARGE_MAXIMUM = 99_999_999  # eight digits, Stripe's published maximum; larger ones of some currencies are not kept
 
 # Assumption: the standard price of a card in the US, 2.9 % and 30 minor units, for every card and currency.
@@ -28,13 +31,18 @@ def card_fee(amount: int) -> int:
 
 
 def extended(unit_amount: Decimal, quantity: Decimal) -> int:
-    """Price times quantity in minor units, rounded half away from zero."""
-    return int((unit_amount * quantity).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    """Price times quantity in minor units, rounded half away from zero. Raises `StripeError` for more than may be."""
+    amount = unit_amount * quantity
+    require_payable(amount)
+    return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
-def prorated(amount: int, *, remaining_seconds: int, whole_seconds: int) -> int:
-    """The part of `amount` for the rest of a period, floored towards minus infinity as Stripe does."""
-    return amount * remaining_seconds // whole_seconds
+def require_payable(amount: Decimal, *, param: str | None = None) -> None:
+    """Raises `StripeError` for an amount greater than any that is kept."""
+    if abs(amount) > AMOUNT_MAXIMUM:
+        raise StripeError(
+            f"Amount must be no more than {AMOUNT_MAXIMUM} minor units.", code="amount_too_large", param=param
+        )
 
 
 def plain_decimal(value: Decimal | int) -> str:

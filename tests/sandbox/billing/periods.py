@@ -4,7 +4,8 @@ import calendar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-SECONDS = {"day": 86_400, "week": 7 * 86_400}
+DAY_SECONDS = 86_400
+SECONDS = {"day": DAY_SECONDS, "week": 7 * DAY_SECONDS}
 MONTHS = {"month": 1, "year": 12}
 
 
@@ -49,4 +50,4 @@ def boundary_before(anchor: int, interval: Interval, moment: int) -> int:
 
 def _steps_near(anchor: int, interval: Interval, moment: int) -> int:
     days = interval.count * {"day": 1, "week": 7, "month": 30, "year": 365}[interval.unit]
-    return (moment - anchor) // (days * 86_400)
+    return (moment - anchor) // (days * DAY_SECONDS)

@@ -48,8 +48,10 @@ class Clock:
         while self._queue and self._queue[0].moment <= self.now:
             due = heapq.heappop(self._queue)
             self.doing = due.what
-            due.work()
-            self.doing = ""
+            try:
+                due.work()
+            finally:
+                self.doing = ""
 
     def advance(self, to: int) -> None:
         """Move to `to`, stopping at every moment something is due. Raises `ClockBackwards`."""
@@ -59,6 +61,20 @@ class Clock:
             self.now = max(self.now, self._queue[0].moment)
             self.run_due()
         self.now = to
+
+    def forget(self) -> None:
+        """Drop all that waits. It never runs."""
+        self._queue.clear()
+
+    @property
+    def left_count(self) -> int:
+        """How much work was ever left with it."""
+        return self._sequence
+
+    def take_back_to(self, count: int) -> None:
+        """Forget the work that was left after the first `count`, of which nothing has run."""
+        self._queue = [due for due in self._queue if abs(due.sequence) <= count]
+        heapq.heapify(self._queue)
 
     def next_due(self) -> int | None:
         return self._queue[0].moment if self._queue else None

@@ -10,7 +10,7 @@ from tests.sandbox.core.store import StripeObject, copied
 if TYPE_CHECKING:
     from tests.sandbox.world import World
 
-DEPTH_MAX = 4  # Stripe's documented limit; that the `data` of a list is no level of its own is an assumption
+DEPTH_MAX = 4  # Stripe's documented limit. Each `data` of a list is a level, too: stripe-java issue 2011
 
 # Fields that are absent until asked for: (object, field) to a function that makes them.
 Inclusion = Callable[["World", StripeObject], Any]
@@ -32,8 +32,11 @@ def expanded(world: "World", answer: StripeObject, schema: Schema, paths: list[s
     copy = copied(answer)
     for path in paths:
         parts = path.split(".")
-        if sum(part != "data" for part in parts) > DEPTH_MAX:
-            raise StripeError(f"You cannot expand more than {DEPTH_MAX} levels of a property ({path}).", param="expand")
+        if len(parts) > DEPTH_MAX:
+            raise StripeError(
+                f"You cannot expand more than {DEPTH_MAX} levels of a property. Property: {path}",
+                code="property_expansion_max_depth",
+            )
         _expand(world, copy, schema, parts, path)
     return copy
 
@@ -41,13 +44,13 @@ def expanded(world: "World", answer: StripeObject, schema: Schema, paths: list[s
 def _expand(world: "World", node: StripeObject, schema: Schema, parts: list[str], path: str) -> None:
     field, rest = parts[0], parts[1:]
     kind = str(node.get("object", ""))
-    if (kind, field) in INCLUSIONS and field not in node:
-        made = INCLUSIONS[kind, field](world, node)
-        if made is not None:
-            node[field] = copied(made)
     child = _branch_with(schema, kind).properties.get(field)
     if child is None:
         raise StripeError(f"This property cannot be expanded ({path}).", param="expand")
+    if (kind, field) in INCLUSIONS and field not in node:
+        made = INCLUSIONS[kind, field](world, node)
+        if made is not None or child.nullable:
+            node[field] = copied(made) if made is not None else None
     value = node.get(field)
     if isinstance(value, str) and child.expands_to:
         found = world.store.by_id(value) or world.tombstones.get(value)
@@ -76,7 +79,8 @@ def _found_or_same(world: "World", name: StripeObject | str) -> StripeObject | s
 
 def _item_schema(world: "World", item: StripeObject, schema: Schema) -> Schema:
     kind = item.get("object")
-    named = world.document.object_schema(kind) if kind and kind != "list" else None
+    # Former values in an event have a field `object`, too, which names no kind.
+    named = world.document.object_schema(kind) if isinstance(kind, str) and kind != "list" else None
     return named or schema
 
 

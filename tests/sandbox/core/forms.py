@@ -9,12 +9,19 @@ from urllib.parse import parse_qsl
 Form = dict[str, Any]
 
 
+DEPTH_MAX = 32  # Stripe's own parameters are nested no deeper than eight; its limit is an assumption
+
+
+class FormTooDeep(ValueError):
+    """A parameter is nested deeper than any that there is."""
+
+
 class FormConflict(ValueError):
     """The same parameter was given both as a value and as a container of others."""
 
 
 def decode_form(encoded: str) -> Form:
-    """Decode a query string or form body. Raises `FormConflict` for `a=1&a[b]=2`."""
+    """Decode a query string or form body. Raises `FormConflict` for `a=1&a[b]=2`, and `FormTooDeep`."""
     root: Form = {}
     for name, text in parse_qsl(encoded, keep_blank_values=True):
         _place(root, _split(name), text, name)
@@ -24,6 +31,8 @@ def decode_form(encoded: str) -> Form:
 def _split(name: str) -> list[str]:
     if "[" not in name:
         return [name]
+    if name.count("[") > DEPTH_MAX:
+        raise FormTooDeep(name)
     head, _, rest = name.partition("[")
     return [head, *rest.removesuffix("]").split("][")]
 

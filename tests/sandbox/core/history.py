@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 REQUESTS_REMEMBERED = 2_000
 BODY_SIZE_KEPT_MAX = 64 * 1024
+BYTES_REMEMBERED_MAX = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class PastRequest:
     answer: bytes
     replay_of: str | None = None
 
+    @property
+    def size(self) -> int:
+        return len(self.body) + len(self.answer)
+
 
 @dataclass(frozen=True, slots=True)
 class FaultHit:
@@ -39,14 +44,21 @@ class FaultHit:
 
 
 class History:
-    """The latest requests, and those that a fault hit; oldest first."""
+    """The latest requests, and those that a fault hit; oldest first.
+
+    No more are kept than `REQUESTS_REMEMBERED`, and fewer where their bodies come to more than `BYTES_REMEMBERED_MAX`.
+    """
 
     def __init__(self) -> None:
-        self.requests: deque[PastRequest] = deque(maxlen=REQUESTS_REMEMBERED)
+        self.requests: deque[PastRequest] = deque()
         self.hits: deque[FaultHit] = deque(maxlen=REQUESTS_REMEMBERED)
+        self._size = 0
 
     def note(self, request: PastRequest) -> None:
         self.requests.append(request)
+        self._size += request.size
+        while len(self.requests) > REQUESTS_REMEMBERED or self._size > BYTES_REMEMBERED_MAX:
+            self._size -= self.requests.popleft().size
 
     def hit(self, mode: str, call: str, *, body: bytes, at: int, place: int) -> None:
         self.hits.append(FaultHit(mode, call, kept(body), at, place))

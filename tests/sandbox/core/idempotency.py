@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.parameters import Parameters
 
+KEY_LENGTH_MAX = 255  # https://docs.stripe.com/api/idempotent_requests
 LIFETIME_SECONDS = 24 * 3600  # Stripe keeps v1 keys for at least 24 hours; the sandbox for exactly that, by its clock
 
 

@@ -25,7 +25,7 @@ def page_of(store: Store, things: Sequence[StripeObject], parameters: Parameters
     """One page of `things` (given oldest first), newest first, after the filters `created` and the cursors."""
     limit = read_limit(parameters)
     if "created" in parameters:
-        things = [thing for thing in things if in_range(thing["created"], parameters["created"])]
+        things = [thing for thing in things if in_range(created_of(thing), parameters["created"])]
     if "ending_before" in parameters:
         place = _cursor_place(store, parameters, "ending_before")
         newer = [thing for thing in things if store.place(thing["id"]) > place]
@@ -49,6 +49,12 @@ def ordered_page(things: Sequence[StripeObject], parameters: Parameters, *, url:
         first = max(start, stop - limit)
         return list_answer(things[first:stop], has_more=first > start, url=url)
     return list_answer(things[start : start + limit], has_more=stop - start > limit, url=url)
+
+
+def created_of(thing: StripeObject) -> int:
+    """When a thing was made; an invoice item calls it its `date`."""
+    moment: int = thing["created"] if "created" in thing else thing["date"]
+    return moment
 
 
 def in_range(value: int, wanted: int | dict[str, int]) -> bool:

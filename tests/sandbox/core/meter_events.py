@@ -4,6 +4,9 @@ from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
+
+from tests.sandbox.core.undo import NotedDict, Undo
 
 
 @dataclass(slots=True)
@@ -28,14 +31,18 @@ class _Series:
     timestamps: list[int] = field(default_factory=list)
     events: list[MeterEvent] = field(default_factory=list)
 
+    def leave_out(self, place: int) -> None:
+        del self.timestamps[place], self.events[place]
+
 
 class MeterEvents:
     """All events of an account. A canceled one stays, but is no longer found in its series."""
 
-    def __init__(self) -> None:
+    def __init__(self, undo: Undo) -> None:
+        self._undo = undo
         self._series: dict[tuple[str, str], _Series] = defaultdict(_Series)
-        self._received: dict[str, int] = {}
-        self._by_identifier: dict[tuple[str, str], MeterEvent] = {}
+        self._received: dict[str, int] = NotedDict(undo, {})
+        self._by_identifier: dict[tuple[str, str], MeterEvent] = NotedDict(undo, {})
 
     def received_at(self, identifier: str) -> int | None:
         """When an event with this identifier last came, valid or not."""
@@ -50,7 +57,14 @@ class MeterEvents:
         place = bisect_left(series.timestamps, event.timestamp + 1)
         series.timestamps.insert(place, event.timestamp)
         series.events.insert(place, event)
+        if self._undo.on:
+            self._undo.step(partial(series.leave_out, place))
         self._by_identifier[event.event_name, event.identifier] = event
+
+    def cancel(self, event: MeterEvent) -> None:
+        if self._undo.on:
+            self._undo.step(partial(setattr, event, "canceled", event.canceled))
+        event.canceled = True
 
     def find(self, event_name: str, identifier: str) -> MeterEvent | None:
         return self._by_identifier.get((event_name, identifier))

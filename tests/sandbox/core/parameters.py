@@ -1,12 +1,14 @@
 """Reading a request's parameters by the document, and saying what is wrong with them in Stripe's words."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from tests.sandbox.core.document import Operation
 from tests.sandbox.core.errors import StripeError, not_implemented
-from tests.sandbox.core.forms import FormConflict, decode_form
-from tests.sandbox.core.schema import Problem, coerce, problems
+from tests.sandbox.core.forms import FormConflict, FormTooDeep, decode_form
+from tests.sandbox.core.schema import Problem, Schema, coerce, problems
 
+NAME_SHOWN_MAX = 80
 Parameters = dict[str, Any]
 
 
@@ -16,6 +18,8 @@ def parameter_problems(operation: Operation, query: str, body: str) -> tuple[Par
         form = decode_form(_encoded(operation, query, body))
     except FormConflict as conflict:
         return {}, [Problem((str(conflict),), "type", "object", "both a value and an object")]
+    except FormTooDeep as error:
+        return {}, [Problem((f"{str(error)[:NAME_SHOWN_MAX]}…",), "unknown", "no parameter nested as deep")]
     typed = coerce(form, operation.parameters)
     return typed, problems(typed, operation.parameters)
 
@@ -42,6 +46,9 @@ def parameter_error(problem: Problem) -> StripeError:
         case "length":
             message = f"Invalid string: must be {problem.expected}"
             return StripeError(message, code="parameter_invalid_string_too_long", param=name)
+        case "range":
+            message = f"Invalid integer: {problem.got} is not {problem.expected}"
+            return StripeError(message, code="parameter_invalid_integer", param=name)
         case "type" if problem.got == "str ''":
             message = f"You passed an empty string for '{name}', which cannot be unset."
             return StripeError(message, code="parameter_invalid_empty", param=name)
@@ -49,6 +56,46 @@ def parameter_error(problem: Problem) -> StripeError:
             kind = problem.expected if problem.kind == "type" else "value"
             message = f"Invalid {kind}: {problem.got}"
             return StripeError(message, code=f"parameter_invalid_{kind}", param=name)
+
+
+def full_name(name: str, operation: Operation, given: Parameters) -> str | None:
+    """The name, as Stripe writes it, of the parameter that a refusal of a request is about; None: about none of them.
+
+    Whoever refuses a price knows `unit_amount`, not that it came as `items[0][price_data][unit_amount]`.
+    """
+    parts = name.replace("]", "").split("[")
+    if name == "id" or f"{{{name}}}" in operation.key or _leads(operation.parameters, parts):
+        return name
+    for start in range(len(parts)):
+        inner = parts[start:]
+        found = next((path for path in _paths(given) if path[-len(inner) :] == inner), None)
+        if found is None and _leads(operation.parameters, inner):
+            found = inner
+        if found is not None:
+            return found[0] + "".join(f"[{part}]" for part in found[1:])
+    return None
+
+
+def _paths(value: Any, path: list[str] | None = None) -> Iterator[list[str]]:
+    """The paths of all parts of nested parameters, a whole before its parts."""
+    path = path or []
+    if path:
+        yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in pairs:
+        yield from _paths(item, [*path, str(key)])
+
+
+def _leads(schema: Schema, parts: list[str]) -> bool:
+    """Whether the schema has a parameter at a path."""
+    if not parts:
+        return True
+    if schema.type == "union":
+        return any(_leads(branch, parts) for branch in schema.branches)
+    if schema.type == "array" and schema.items is not None:
+        return (parts[0] == "" or parts[0].isdigit()) and _leads(schema.items, parts[1:])
+    inner = schema.properties.get(parts[0]) or schema.additional
+    return inner is not None and _leads(inner, parts[1:])
 
 
 def refuse_unsupported(parameters: Parameters, supported: frozenset[str], operation: str) -> None:

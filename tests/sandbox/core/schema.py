@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Path = tuple[str, ...]
-ProblemKind = Literal["unknown", "missing", "null", "type", "enum", "length", "pattern", "alternatives"]
+ProblemKind = Literal["unknown", "missing", "null", "type", "range", "enum", "length", "pattern", "alternatives"]
 
-DECIMAL = re.compile(r"-?\d+(\.\d+)?")
-INTEGER = re.compile(r"-?\d+")
+# Digits are those of ASCII, and not without end: Python itself reads others, and stops at some thousands.
+DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?")
+INTEGER = re.compile(r"-?[0-9]{1,20}")
+INDEX = re.compile(r"[0-9]{1,9}")
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1  # what a JSON answer can carry; that Stripe's are these: assumption
+UNIX_TIME_MAX = 99_999_999_999  # eleven digits reach to the year 5138; thirteen are milliseconds, which are a mistake
 PYTHON_TYPES: dict[str, type] = {"string": str, "object": dict, "array": list, "boolean": bool}
 
 
@@ -46,6 +50,7 @@ class Schema:
     max_length: int | None = None
     pattern: re.Pattern[str] | None = None
     decimal: bool = False
+    unix_time: bool = False
     items: "Schema | None" = None
     properties: "dict[str, Schema]" = field(default_factory=dict)
     required: tuple[str, ...] = ()
@@ -98,6 +103,7 @@ class SchemaCompiler:
         schema.max_length = source.get("maxLength")
         schema.pattern = re.compile(source["pattern"]) if "pattern" in source else None
         schema.decimal = source.get("format") == "decimal"
+        schema.unix_time = source.get("format") == "unix-time"
         schema.items = self.compile(source["items"]) if "items" in source else None
         schema.properties = {key: self.compile(value) for key, value in source.get("properties", {}).items()}
         schema.required = tuple(source.get("required", ()))
@@ -129,6 +135,8 @@ def problems(value: Any, schema: Schema, *, strict: bool = True, path: Path = ()
         found.append(Problem(path, "enum", _listed(schema.enum), repr(value)))
     if schema.type == "string":
         _check_text(value, schema, path, found)
+    elif schema.type == "integer":
+        _check_integer(value, schema, path, found)
     elif schema.type == "array" and schema.items is not None:
         for index, item in enumerate(value):
             found += problems(item, schema.items, strict=strict, path=(*path, str(index)))
@@ -149,7 +157,7 @@ def coerce(value: Any, schema: Schema) -> Any:
         return _coerce_text(value, schema)
     if isinstance(value, dict):
         if schema.type == "array" and schema.items is not None:
-            if all(key.isdigit() for key in value):
+            if all(INDEX.fullmatch(key) for key in value):
                 return [coerce(value[key], schema.items) for key in sorted(value, key=int)]
             return value
         anything = schema.additional or Schema()
@@ -182,6 +190,13 @@ def _check_text(value: str, schema: Schema, path: Path, found: list[Problem]) ->
         found.append(Problem(path, "pattern", schema.pattern.pattern, repr(value)))
     if schema.decimal and not DECIMAL.fullmatch(value):
         found.append(Problem(path, "pattern", "a decimal number", repr(value)))
+
+
+def _check_integer(value: int, schema: Schema, path: Path, found: list[Problem]) -> None:
+    least, most = (0, UNIX_TIME_MAX) if schema.unix_time else (INTEGER_MIN, INTEGER_MAX)
+    if not least <= value <= most:
+        noun = "a Unix timestamp in seconds" if schema.unix_time else "an integer of at most 64 bits"
+        found.append(Problem(path, "range", noun, str(value)))
 
 
 def _check_object(value: dict[str, Any], schema: Schema, strict: bool, path: Path, found: list[Problem]) -> None:

@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tests.sandbox.core.errors import resource_missing
+from tests.sandbox.core.undo import Undo
 
 if TYPE_CHECKING:
     from tests.sandbox.core.journal import Journal
@@ -42,9 +44,11 @@ INDEXED: dict[str, tuple[str, ...]] = {
 class Store:
     """Objects by kind and id. Insertion order is creation order."""
 
-    def __init__(self) -> None:
+    def __init__(self, undo: Undo | None = None) -> None:
+        self._undo = undo or Undo()
         self._tables: dict[str, dict[str, StripeObject]] = defaultdict(dict)
         self._places: dict[str, int] = {}
+        self._made_count = 0
         self._index: dict[tuple[str, str, str], dict[str, StripeObject]] = defaultdict(dict)
         self._kinds: dict[str, str] = {}
         self.journal: Journal | None = None  # only while a fault wants to know how things were
@@ -52,13 +56,17 @@ class Store:
     def add(self, thing: StripeObject) -> StripeObject:
         if self.journal is not None:
             self.journal.appearing(thing["id"])
-        self._places[thing["id"]] = len(self._places)
+        if self._undo.on:
+            self._undo.added.add(thing["id"])
+            self._undo.step(partial(self._unmake, thing["id"], self._places.get(thing["id"])))
+        self._places[thing["id"]] = self._made_count
+        self._made_count += 1
         return self._file(thing)
 
     def with_replaced(self, replaced: "dict[str, StripeObject | None]") -> "Store":
         """Another store of the same objects, but for those `replaced` by id; None leaves one out."""
         other = Store()
-        other._places = self._places
+        other._places, other._made_count = self._places, self._made_count
         kept = [thing for table in self._tables.values() for thing in table.values() if thing["id"] not in replaced]
         kept += [thing for thing in replaced.values() if thing is not None]
         for thing in sorted(kept, key=lambda thing: self._places[thing["id"]]):
@@ -83,9 +91,12 @@ class Store:
                 continue
             if self.journal is not None:
                 self.journal.changing(thing)
+            if self._undo.on:
+                self._note(thing)
             previous[field] = former
             thing[field] = value
             if field in INDEXED.get(kind, ()):
+                self._note_index(thing["id"], kind, field, former)
                 self._index[kind, field, str(former)].pop(thing["id"], None)
                 self._index_under(thing, kind, field, value)
         return previous
@@ -94,32 +105,39 @@ class Store:
         if self.journal is not None:
             self.journal.changing(thing)
         kind = thing["object"]
+        if self._undo.on and thing["id"] in self._kinds:
+            self._note(thing)
+            self._undo.step(lambda: self._file_again(thing))
         self._tables[kind].pop(thing["id"], None)
         self._kinds.pop(thing["id"], None)
         for field in INDEXED.get(kind, ()):
             self._index[kind, field, str(thing.get(field))].pop(thing["id"], None)
 
     def find(self, kind: str, object_id: str | None) -> StripeObject | None:
-        return self._tables[kind].get(object_id) if object_id else None
+        return self._noted(self._tables[kind].get(object_id)) if object_id else None
 
     def get(self, kind: str, object_id: str, *, noun: str | None = None, param: str = "id") -> StripeObject:
         """The object, or `StripeError` resource_missing: 404 for the object addressed, 400 for one referred to."""
         found = self._tables[kind].get(object_id)
         if found is None:
             raise resource_missing(noun or kind, object_id, param=param, status=404 if param == "id" else 400)
-        return found
+        return self._note(found) if self._undo.on else found
 
     def by_id(self, object_id: str) -> StripeObject | None:
         kind = self._kinds.get(object_id)
-        return self._tables[kind].get(object_id) if kind else None
+        return self._noted(self._tables[kind].get(object_id)) if kind else None
+
+    def everything(self) -> list[StripeObject]:
+        """Every object of every kind."""
+        return [thing for table in self._tables.values() for thing in table.values()]
 
     def all(self, kind: str) -> list[StripeObject]:
-        return list(self._tables[kind].values())
+        return self._all_noted(list(self._tables[kind].values()))
 
     def where(self, kind: str, field: str, value: str) -> list[StripeObject]:
         """Objects of an indexed field's value, oldest first."""
         assert field in INDEXED.get(kind, ()), (kind, field)
-        return list(self._index[kind, field, value].values())
+        return self._all_noted(list(self._index[kind, field, value].values()))
 
     def place(self, object_id: str) -> int:
         """The order of creation over all kinds."""
@@ -128,14 +146,60 @@ class Store:
     @property
     def created_count(self) -> int:
         """How many objects were ever made; the `place` of the next one."""
-        return len(self._places)
+        return self._made_count
 
     def counts(self) -> Iterator[tuple[str, int]]:
         return ((kind, len(table)) for kind, table in sorted(self._tables.items()) if table)
 
+    # Taking back: what is handed out while the undo is on can be put back to what it was.
+
+    def _note(self, thing: StripeObject) -> StripeObject:
+        if thing["id"] not in self._undo.added:
+            self._undo.note(thing)
+        return thing
+
+    def _noted(self, thing: StripeObject | None) -> StripeObject | None:
+        return self._note(thing) if thing is not None and self._undo.on else thing
+
+    def _all_noted(self, things: list[StripeObject]) -> list[StripeObject]:
+        if self._undo.on:
+            for thing in things:
+                self._note(thing)
+        return things
+
+    def _note_index(self, object_id: str, kind: str, field: str, former: Any) -> None:
+        """`former` was the value of an indexed field, under which the object will be found again."""
+        if self._undo.on and former is not None:
+            bucket = dict(self._index[kind, field, str(former)])
+            self._undo.step(lambda: self._index.__setitem__((kind, field, str(former)), bucket))
+
+    def _unmake(self, object_id: str, former_place: int | None) -> None:
+        """An object was never made; `former_place` is that of one with the same id, which is gone."""
+        kind = self._kinds.pop(object_id, None)
+        if former_place is None:
+            del self._places[object_id]
+        else:
+            self._places[object_id] = former_place
+        if kind is not None:
+            self._tables[kind].pop(object_id)
+
+    def _file_again(self, thing: StripeObject) -> None:
+        """A removed object is back in its place."""
+        kind = thing["object"]
+        self._file(thing)
+        self._tables[kind] = dict(sorted(self._tables[kind].items(), key=lambda pair: self._places[pair[0]]))
+        for field in INDEXED.get(kind, ()):
+            bucket = self._index[kind, field, str(thing.get(field))]
+            in_order = sorted(bucket.items(), key=lambda pair: self._places[pair[0]])
+            bucket.clear()  # the same bucket, from which an earlier step may take the object out again
+            bucket.update(in_order)
+
     def _index_under(self, thing: StripeObject, kind: str, field: str, value: Any) -> None:
         if value is not None:
-            self._index[kind, field, str(value)][thing["id"]] = thing
+            bucket = self._index[kind, field, str(value)]
+            bucket[thing["id"]] = thing
+            if self._undo.on:
+                self._undo.step(lambda: bucket.pop(thing["id"], None))
 
 
 def copied(thing: StripeObject) -> StripeObject:

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from tests.sandbox.core.errors import StripeError
-from tests.sandbox.core.forms import decode_form
-from tests.sandbox.core.parameters import Parameters, parameter_error
+from tests.sandbox.core.forms import FormConflict, FormTooDeep, decode_form
+from tests.sandbox.core.parameters import NAME_SHOWN_MAX, Parameters, parameter_error
 from tests.sandbox.core.schema import Schema, SchemaCompiler, coerce, problems
 from tests.sandbox.core.store import StripeObject
 
@@ -75,13 +75,19 @@ def match_v2(method: str, path: str) -> tuple[V2Operation, tuple[str, ...]] | No
 def read_v2_parameters(operation: V2Operation, query: str, body: bytes) -> Parameters:
     """The parameters: of a GET in the query, of all others a JSON object in the body. Raises `StripeError` 400."""
     if operation.key.startswith("GET "):
-        form = {name: _listed(value, operation.parameters, name) for name, value in decode_form(query).items()}
+        try:
+            decoded = decode_form(query)
+        except (FormConflict, FormTooDeep) as error:
+            raise StripeError(f"Invalid parameter: {str(error)[:NAME_SHOWN_MAX]}.") from error
+        form = {name: _listed(value, operation.parameters, name) for name, value in decoded.items()}
         parameters = coerce(form, operation.parameters)
     else:
         try:
             parameters = msgspec.json.decode(body) if body.strip() else {}
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StripeError(f"Invalid JSON in the request body: {error}.", code="invalid_json") from error
+        if not isinstance(parameters, dict):
+            raise StripeError("Invalid JSON in the request body: it is to be an object.", code="invalid_json")
     found = problems(parameters, operation.parameters)
     if found:
         raise parameter_error(found[0])

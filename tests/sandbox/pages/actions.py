@@ -143,8 +143,7 @@ class Actions:
 
     def _reset(self, form: Form) -> str:
         now = form.get("now", "").strip()
-        self._sandbox.application.reset(now=read_moment(now) if now else self._world.now)
-        self._sandbox.replace_world()
+        self._sandbox.reset(now=read_moment(now) if now else self._world.now)
         return "/"
 
 

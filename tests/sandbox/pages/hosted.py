@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from tests.sandbox.billing.payments.authenticating import NothingToAuthenticate, authenticate
+from tests.sandbox.billing.payments.bank_page import NothingToAuthenticate, authenticate
 from tests.sandbox.billing.payments.invoice_payments import payment_of
 from tests.sandbox.billing.selling.linking import new_session_of
 from tests.sandbox.core.belonging import test_clock_of

@@ -2,11 +2,13 @@
 
 from html import escape
 
-from tests.sandbox.billing.selling.checking_out import adjust_quantities, apply_promotion_code, customer_details
+from tests.sandbox.billing.prices.pricing import is_metered
+from tests.sandbox.billing.selling.checking_out import adjust_quantities, apply_promotion_code
 from tests.sandbox.billing.selling.completing import preset_email
 from tests.sandbox.billing.selling.confirming import confirm_session, needs_payment_method, waiting_intent
-from tests.sandbox.billing.selling.line_items import is_metered, is_recurring
+from tests.sandbox.billing.selling.line_items import is_recurring
 from tests.sandbox.billing.selling.linking import HOSTED_CONFIRMATION_URL
+from tests.sandbox.billing.selling.session_fields import customer_details
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.pages.layout import Html, joined, money
 from tests.sandbox.pages.payer import (
@@ -131,7 +133,7 @@ def _summary(world: World, session: StripeObject) -> Html:
 
 
 def _described(item: StripeObject) -> str:
-    if is_metered(item):
+    if is_metered(item["price"]):
         return f"{item['description']} (by use)"
     return f"{item['quantity']} × {item['description']}"
 

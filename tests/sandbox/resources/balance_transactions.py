@@ -16,13 +16,13 @@ def retrieve_balance(world: World, parameters: Parameters) -> StripeObject:
 
 @handles("GET /v1/balance_transactions")
 def list_balance_transactions(world: World, parameters: Parameters) -> StripeObject:
-    return _page(world, parameters, "/v1/balance_transactions")
+    return _page(world, parameters)
 
 
 @handles("GET /v1/balance/history")
 def list_balance_history(world: World, parameters: Parameters) -> StripeObject:
-    """The old name of the same list."""
-    return _page(world, parameters, "/v1/balance/history")
+    """The old name of the same list; its `url`, too, is the new one by the document."""
+    return _page(world, parameters)
 
 
 @handles("GET /v1/balance_transactions/{id}")
@@ -35,7 +35,7 @@ def retrieve_balance_history(world: World, parameters: Parameters, transaction_i
     return retrieve_balance_transaction(world, parameters, transaction_id)
 
 
-def _page(world: World, parameters: Parameters, url: str) -> StripeObject:
+def _page(world: World, parameters: Parameters) -> StripeObject:
     if "source" in parameters:
         transactions = world.store.where("balance_transaction", "source", parameters["source"])
     else:
@@ -47,4 +47,5 @@ def _page(world: World, parameters: Parameters, url: str) -> StripeObject:
                 "Balance transaction history can only be filtered on automatic transfers, not manual.", param="payout"
             )
         transactions = [item for item in transactions if world.paid_out.get(item["id"]) == payout["id"]]
-    return page_of(world.store, matching(transactions, parameters, "currency", "type"), parameters, url=url)
+    found = matching(transactions, parameters, "currency", "type")
+    return page_of(world.store, found, parameters, url="/v1/balance_transactions")

@@ -175,6 +175,10 @@ def _feature(world: World, name: str, current: dict[str, Any], given: dict[str, 
             "feedback options", param="features[subscription_cancel][cancellation_reason][feedback_options]"
         )
     feature = {**current, **{key: [] if value == "" else value for key, value in given.items()}}
+    if "cancellation_reason" in given:
+        reasons = {key: [] if value == "" else value for key, value in given["cancellation_reason"].items()}
+        reasons.pop("feedback_options", None)  # shown only where there are any
+        feature["cancellation_reason"] = {**current["cancellation_reason"], **reasons}
     if name == "payment_method_update":
         feature["payment_method_configuration"] = None
     if name == "subscription_update":

@@ -3,7 +3,8 @@
 from typing import Any
 
 from tests.sandbox.billing.invoices.coupons import invalidate
-from tests.sandbox.billing.invoices.discounts import take_off_subscription
+from tests.sandbox.billing.invoices.discounts import delete_discounts, first_discount
+from tests.sandbox.billing.periods import DAY_SECONDS
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.expand import includes
 from tests.sandbox.core.lists import page_of
@@ -18,7 +19,7 @@ CREATABLE = frozenset(
     | {"max_redemptions", "metadata", "name", "percent_off", "redeem_by"}
 )
 REDEEM_BY_YEARS_MAX = 5
-YEAR_SECONDS = 366 * 86_400
+YEAR_SECONDS = 366 * DAY_SECONDS
 
 
 @handles("POST /v1/coupons")
@@ -117,7 +118,7 @@ def discount_of_customer(world: World, parameters: Parameters, customer_id: str)
 def retrieve_subscription_discount(
     world: World, parameters: Parameters, customer_id: str, subscription_id: str
 ) -> StripeObject:
-    return _first_discount(world, _subscription_of(world, customer_id, subscription_id))
+    return first_discount(world, _subscription_of(world, customer_id, subscription_id))
 
 
 @handles("DELETE /v1/customers/{customer}/subscriptions/{subscription_exposed_id}/discount")
@@ -125,18 +126,7 @@ def delete_discount_of_customers_subscription(
     world: World, parameters: Parameters, customer_id: str, subscription_id: str
 ) -> StripeObject:
     """The path below the customer. Takes every discount of the subscription itself away; the answer is the first."""
-    subscription = _subscription_of(world, customer_id, subscription_id)
-    discount = _first_discount(world, subscription)
-    take_off_subscription(world, subscription, list(subscription["discounts"]))
-    return {**{name: value for name, value in discount.items() if name != "end"}, "deleted": True}
-
-
-def _first_discount(world: World, subscription: StripeObject) -> StripeObject:
-    if not subscription["discounts"]:
-        raise StripeError(
-            f"No active discount for subscription: {subscription['id']}", status=404, code="resource_missing"
-        )
-    return world.store.get("discount", subscription["discounts"][0])
+    return delete_discounts(world, _subscription_of(world, customer_id, subscription_id))
 
 
 def _subscription_of(world: World, customer_id: str, subscription_id: str) -> StripeObject:

@@ -2,18 +2,23 @@
 
 from fnmatch import fnmatchcase
 
-from tests.sandbox.core.errors import resource_missing
+from tests.sandbox.billing.periods import DAY_SECONDS
+from tests.sandbox.core.errors import StripeError, resource_missing
 from tests.sandbox.core.lists import page_of
 from tests.sandbox.core.parameters import Parameters
 from tests.sandbox.core.registry import handles
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
-REACH_SECONDS = 30 * 24 * 3600
+REACH_SECONDS = 30 * DAY_SECONDS
 
 
 @handles("GET /v1/events")
 def list_events(world: World, parameters: Parameters) -> StripeObject:
+    if "type" in parameters and "types" in parameters:
+        raise StripeError(
+            "You may only specify one of these parameters: type, types.", code="parameters_exclusive", param="types"
+        )
     oldest = world.now - REACH_SECONDS
     events = [event for event in world.store.all("event") if event["created"] >= oldest]
     if "type" in parameters:

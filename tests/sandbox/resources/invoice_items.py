@@ -110,7 +110,7 @@ def remove_item(world: World, item: StripeObject) -> None:
 
 
 def _customer(world: World, parameters: Parameters, invoice: StripeObject | None) -> StripeObject:
-    if "customer" not in parameters and invoice is None:
+    if not parameters.get("customer") and invoice is None:
         raise StripeError("Missing required param: customer.", code="parameter_missing", param="customer")
     customer = world.store.get("customer", parameters.get("customer") or (invoice or {})["customer"], param="customer")
     if invoice is not None and invoice["customer"] != customer["id"]:

@@ -128,7 +128,7 @@ def _change_line(world: World, invoice: StripeObject, line_id: str, given: Param
         changed["discounts"] = new_discounts(world, given["discounts"], **owner)
     if "tax_rates" in given:
         rates = find_tax_rates(world, given["tax_rates"], param="tax_rates")
-        set_line_tax_rates(world, line_id, [rate["id"] for rate in rates])
+        set_line_tax_rates(world, line_id, [rate["id"] for rate in rates] or None)
     lines = world.lines[invoice["id"]]
     lines[lines.index(line)] = changed
 

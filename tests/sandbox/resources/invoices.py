@@ -8,13 +8,16 @@ from tests.sandbox.billing.invoices.finalizing import collect_soon, finalize_whe
 from tests.sandbox.billing.invoices.invoice_fields import UPDATABLE, invoice_changes
 from tests.sandbox.billing.invoices.invoicing import (
     InvoiceRequest,
-    attach_pending_items,
+    attach_items,
+    item_subscription,
     new_invoice,
+    pending_items,
     plan_finalization,
     subscription_of,
 )
 from tests.sandbox.billing.invoices.lines import resum
 from tests.sandbox.billing.invoices.revising import copy_lines, fields_taken_over, revisable
+from tests.sandbox.billing.payments.invoice_payments import intent_of, payment_of
 from tests.sandbox.core.belonging import without_other_clocks
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.expand import includes
@@ -51,8 +54,7 @@ def create_invoice(world: World, parameters: Parameters) -> StripeObject:
     invoice = new_invoice(world, wanted, id=name, **{"auto_advance": False, **fields})
     if original is not None:
         copy_lines(world, original, invoice)
-    if parameters.get("pending_invoice_items_behavior") == "include":
-        attach_pending_items(world, invoice, subscription_id=subscription_of(invoice))
+    attach_items(world, invoice, _waiting_for(world, wanted, parameters))
     resum(world, invoice, event=False)
     if parameters.get("auto_advance"):
         plan_finalization(world, invoice)
@@ -138,10 +140,25 @@ def invoice_payments(world: World, invoice: StripeObject) -> Any:
     return list_answer(payments, has_more=False, url=f"{URL}/{invoice['id']}/payments")
 
 
+@includes("invoice", "confirmation_secret")
+def confirmation_secret(world: World, invoice: StripeObject) -> Any:
+    """What a page needs to confirm the invoice's payment intent; nothing of one without."""
+    payment = payment_of(world, invoice)
+    if payment is None:
+        return None
+    return {"client_secret": intent_of(world, payment)["client_secret"], "type": "payment_intent"}
+
+
 def _request(world: World, parameters: Parameters) -> InvoiceRequest:
     """Whose invoice, in which currency. Raises `StripeError`."""
     subscription = None
     if "subscription" in parameters:
+        if "pending_invoice_items_behavior" in parameters:  # Stripe's own words, from laravel/cashier-stripe issue 1433
+            raise StripeError(
+                "You may only specify one of these parameters: pending_invoice_items_behavior, subscription.",
+                code="parameters_exclusive",
+                param="pending_invoice_items_behavior",
+            )
         subscription = world.store.get("subscription", parameters["subscription"], param="subscription")
     customer_id = parameters.get("customer") or (subscription["customer"] if subscription else None)
     if customer_id is None:
@@ -158,6 +175,14 @@ def _request(world: World, parameters: Parameters) -> InvoiceRequest:
         collection_method=parameters.get("collection_method", "charge_automatically"),
         days_until_due=parameters.get("days_until_due"),
     )
+
+
+def _waiting_for(world: World, wanted: InvoiceRequest, parameters: Parameters) -> list[StripeObject]:
+    """What waits and is billed with it: of a subscription what is its own, or else, if wanted, whatever waits."""
+    items = pending_items(world, wanted.customer["id"])
+    if wanted.subscription is not None:
+        return [item for item in items if item_subscription(item) == wanted.subscription["id"]]
+    return items if parameters.get("pending_invoice_items_behavior") == "include" else []
 
 
 def _blank(world: World, taken_over: dict[str, Any], parameters: Parameters) -> StripeObject:

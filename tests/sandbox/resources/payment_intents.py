@@ -3,8 +3,8 @@
 from typing import Any
 
 from tests.sandbox.billing.payments.attaching import find_payment_method, require_usable
-from tests.sandbox.billing.payments.capturing import cancel, capture
-from tests.sandbox.billing.payments.cash import unapply
+from tests.sandbox.billing.payments.calling_off import UNCONFIRMED, cancel_payment_intent
+from tests.sandbox.billing.payments.capturing import capture
 from tests.sandbox.billing.payments.charging import confirm
 from tests.sandbox.billing.payments.debiting import accept_mandate
 from tests.sandbox.billing.payments.declines import AUTHENTICATION_REQUIRED
@@ -42,7 +42,6 @@ CONFIRMABLE = (
     | {"setup_future_usage", "shipping"}
 )
 LISTED = frozenset({"created", "customer", "ending_before", "limit", "starting_after"})
-CONFIRMABLE_STATUSES = ("requires_payment_method", "requires_confirmation", "requires_action")
 
 
 @handles("POST /v1/payment_intents")
@@ -103,7 +102,7 @@ def update_payment_intent(world: World, parameters: Parameters, intent_id: str) 
     refuse_unsupported(parameters, UPDATABLE, "POST /v1/payment_intents/{intent}")
     intent = _find_intent(world, intent_id)
     free = {"description", "expand", "metadata", "receipt_email", "shipping"}
-    if intent["status"] not in CONFIRMABLE_STATUSES and not set(parameters) <= free:
+    if intent["status"] not in UNCONFIRMED and not set(parameters) <= free:
         raise _unexpected_state(intent, "updated")
     changes = changed_terms(world, intent, parameters)
     if "amount" in changes or "currency" in changes:
@@ -121,7 +120,7 @@ def update_payment_intent(world: World, parameters: Parameters, intent_id: str) 
 def confirm_payment_intent(world: World, parameters: Parameters, intent_id: str) -> StripeObject:
     refuse_unsupported(parameters, CONFIRMABLE, "POST /v1/payment_intents/{intent}/confirm")
     intent = _find_intent(world, intent_id)
-    if intent["status"] not in CONFIRMABLE_STATUSES:
+    if intent["status"] not in UNCONFIRMED:
         raise _unexpected_state(intent, "confirmed")
     if parameters.get("client_secret", intent["client_secret"]) != intent["client_secret"]:
         raise StripeError(
@@ -168,18 +167,9 @@ def capture_payment_intent(world: World, parameters: Parameters, intent_id: str)
 
 
 @handles("POST /v1/payment_intents/{intent}/cancel")
-def cancel_payment_intent(world: World, parameters: Parameters, intent_id: str) -> StripeObject:
+def cancel_payment_intent_by_id(world: World, parameters: Parameters, intent_id: str) -> StripeObject:
     intent = _find_intent(world, intent_id)
-    if intent["status"] not in (*CONFIRMABLE_STATUSES, "requires_capture"):
-        raise StripeError(
-            f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. Only a PaymentIntent "
-            "with one of the following statuses may be canceled: requires_payment_method, requires_capture, "
-            "requires_confirmation, requires_action, processing.",
-            code="payment_intent_unexpected_state",
-            payment_intent=copied(intent),
-        )
-    cancel(world, intent, reason=parameters.get("cancellation_reason"))
-    unapply(world, intent)
+    cancel_payment_intent(world, intent, reason=parameters.get("cancellation_reason"))
     return intent
 
 

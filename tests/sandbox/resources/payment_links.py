@@ -133,15 +133,15 @@ def _changes(
     if "subscription_data" in parameters:
         changes["subscription_data"] = _subscription_data(world, parameters["subscription_data"])
     if "payment_intent_data" in parameters:
-        changes["payment_intent_data"] = world.skeletons.new(
-            "payment_links_resource_payment_intent_data", **{"metadata": {}, **parameters["payment_intent_data"]}
-        )
+        data = {name: value or None for name, value in parameters["payment_intent_data"].items() if name != "metadata"}
+        data["metadata"] = parameters["payment_intent_data"].get("metadata") or {}
+        changes["payment_intent_data"] = world.skeletons.new("payment_links_resource_payment_intent_data", **data)
     return changes
 
 
 def _subscription_data(world: World, given: dict[str, Any]) -> StripeObject:
     fields = {"invoice_settings": {"issuer": {"type": "self"}}, "metadata": {}} | {
-        name: value or None for name, value in given.items()
+        name: value or ({} if name == "metadata" else None) for name, value in given.items()
     }
     return world.skeletons.new("payment_links_resource_subscription_data", **fields)
 

@@ -12,8 +12,6 @@ from tests.sandbox.core.registry import handles
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
-__all__ = ["attach", "detach", "find_payment_method"]
-
 CREATABLE = frozenset(
     {"allow_redisplay", "billing_details", "card", "customer_balance", "metadata", "sepa_debit", "type"}
 )

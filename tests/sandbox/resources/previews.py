@@ -6,7 +6,9 @@ from typing import Any
 
 from tests.sandbox.billing.invoices.invoicing import pending_items
 from tests.sandbox.billing.subscriptions.changing import change_from_parameters
-from tests.sandbox.billing.subscriptions.ending import ENDED, cancel_subscription
+from tests.sandbox.billing.subscriptions.ended import ENDED
+from tests.sandbox.billing.subscriptions.ending import cancel_subscription
+from tests.sandbox.billing.subscriptions.pausing import resume
 from tests.sandbox.billing.subscriptions.previewing import (
     Sought,
     forget_pending_items,
@@ -18,12 +20,13 @@ from tests.sandbox.billing.subscriptions.starting import start_from_parameters
 from tests.sandbox.billing.subscriptions.unscheduling import refuse_end_of_scheduled
 from tests.sandbox.core.errors import StripeError, not_implemented
 from tests.sandbox.core.parameters import Parameters, refuse_unsupported
-from tests.sandbox.core.registry import HANDLERS, handles
+from tests.sandbox.core.registry import handles
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.resources.customers import create_customer, update_customer
 from tests.sandbox.resources.invoice_items import create_invoice_item, update_invoice_item
 from tests.sandbox.resources.invoices import create_invoice, update_invoice
 from tests.sandbox.resources.subscription_schedules import create_schedule, find_schedule, update_schedule
+from tests.sandbox.resources.tax_ids import create_customer_tax_id
 from tests.sandbox.scratch import scratch_of
 from tests.sandbox.world import World
 
@@ -47,7 +50,11 @@ def create_preview(world: World, parameters: Parameters) -> StripeObject:
     """The next invoice after what the parameters say. Nothing of it happens in `world`."""
     refuse_unsupported(parameters, SUPPORTED, OPERATION)
     _refuse_contradictions(parameters)
-    scratch = scratch_of(world, _customer_id(world, parameters))
+    with scratch_of(world, _customer_id(world, parameters)) as scratch:
+        return _previewed(scratch, parameters)
+
+
+def _previewed(scratch: World, parameters: Parameters) -> StripeObject:
     customer = _customer(scratch, parameters)
     recurring = parameters.get("preview_mode") == "recurring"
     sought = Sought(customer, reasons=RECURRING if recurring else None)
@@ -111,7 +118,7 @@ def _customer(scratch: World, parameters: Parameters) -> str:
     elif details:
         update_customer(scratch, details, customer)
     for tax_id in tax_ids:
-        HANDLERS["POST /v1/customers/{customer}/tax_ids"](scratch, tax_id, customer)
+        create_customer_tax_id(scratch, tax_id, customer)
     return customer
 
 
@@ -167,7 +174,7 @@ def _change(scratch: World, subscription: StripeObject, details: dict[str, Any])
         names = frozenset({"billing_cycle_anchor", "proration_behavior", "proration_date"})
         _refuse_beside(details, "resume_at", names)
         wanted = {name: details[name] for name in names if name in details}
-        HANDLERS["POST /v1/subscriptions/{subscription}/resume"](scratch, wanted, subscription["id"])
+        resume(scratch, subscription, wanted)
         return
     wanted = {name: details[name] for name in SAME_WHEN_CHANGING if name in details}
     refuse_end_of_scheduled(subscription, wanted)

@@ -4,7 +4,6 @@ Which fields can be searched: Stripe's pages on search, query fields by resource
 """
 
 import base64
-import binascii
 from collections.abc import Callable
 from typing import Any
 
@@ -128,6 +127,6 @@ def _start(world: World, found: list[StripeObject], page: str | None) -> int:
         return 0
     try:
         last = world.store.place(base64.b64decode(page, altchars=b"-_", validate=True).decode())
-    except (binascii.Error, UnicodeDecodeError, KeyError):
+    except (ValueError, KeyError):
         raise StripeError(f"Invalid page: {page}", param="page") from None
     return sum(world.store.place(thing["id"]) >= last for thing in found)

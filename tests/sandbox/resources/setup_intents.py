@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.sandbox.billing.payments.attaching import find_payment_method, require_usable
+from tests.sandbox.billing.payments.calling_off import UNCONFIRMED, cancel_setup_intent, unexpected_setup_state
 from tests.sandbox.billing.payments.debiting import accept_mandate
 from tests.sandbox.billing.payments.methods_by_request import new_payment_method
 from tests.sandbox.billing.payments.setting_up import confirm_setup, new_setup_intent
@@ -11,7 +12,7 @@ from tests.sandbox.core.lists import matching, page_of
 from tests.sandbox.core.metadata import merged_metadata, unset
 from tests.sandbox.core.parameters import Parameters, refuse_unsupported
 from tests.sandbox.core.registry import handles
-from tests.sandbox.core.store import StripeObject, copied
+from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
 URL = "/v1/setup_intents"
@@ -20,7 +21,6 @@ CONFIRMING = frozenset({"mandate_data", "return_url", "use_stripe_sdk"})
 UPDATABLE = WAYS | {"customer", "description", "metadata", "payment_method_types"}
 CREATABLE = UPDATABLE | CONFIRMING | {"automatic_payment_methods", "confirm", "usage"}
 LISTED = frozenset({"created", "customer", "ending_before", "limit", "payment_method", "starting_after"})
-OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 KINDS = ("card", "link", "sepa_debit")
 
 
@@ -66,8 +66,8 @@ def update_setup_intent(world: World, parameters: Parameters, intent_id: str) ->
     """Stripe tells no event of this."""
     refuse_unsupported(parameters, UPDATABLE, "POST /v1/setup_intents/{intent}")
     intent = world.store.get("setup_intent", intent_id)
-    if intent["status"] not in OPEN and not set(parameters) <= {"description", "expand", "metadata"}:
-        raise _unexpected_state(intent, "updated")
+    if intent["status"] not in UNCONFIRMED and not set(parameters) <= {"description", "expand", "metadata"}:
+        raise unexpected_setup_state(intent, "updated")
     changes = _changes(world, intent, parameters)
     payment_method = _payment_method(world, parameters, changes.get("customer", intent["customer"]))
     if payment_method is not None:
@@ -82,8 +82,8 @@ def confirm_setup_intent(world: World, parameters: Parameters, intent_id: str) -
     supported = WAYS | CONFIRMING | {"client_secret"}
     refuse_unsupported(parameters, supported, "POST /v1/setup_intents/{intent}/confirm")
     intent = world.store.get("setup_intent", intent_id)
-    if intent["status"] not in OPEN:
-        raise _unexpected_state(intent, "confirmed")
+    if intent["status"] not in UNCONFIRMED:
+        raise unexpected_setup_state(intent, "confirmed")
     if parameters.get("client_secret", intent["client_secret"]) != intent["client_secret"]:
         raise StripeError(
             "The client_secret provided does not match any associated SetupIntent.", param="client_secret"
@@ -101,13 +101,9 @@ def confirm_setup_intent(world: World, parameters: Parameters, intent_id: str) -
 
 
 @handles("POST /v1/setup_intents/{intent}/cancel")
-def cancel_setup_intent(world: World, parameters: Parameters, intent_id: str) -> StripeObject:
+def cancel_setup_intent_by_id(world: World, parameters: Parameters, intent_id: str) -> StripeObject:
     intent = world.store.get("setup_intent", intent_id)
-    if intent["status"] not in OPEN:
-        raise _unexpected_state(intent, "canceled")
-    reason = parameters.get("cancellation_reason")
-    world.update(intent, None, cancellation_reason=reason, next_action=None, status="canceled")
-    world.emit("setup_intent.canceled", intent)
+    cancel_setup_intent(world, intent, reason=parameters.get("cancellation_reason"))
     return intent
 
 
@@ -169,12 +165,4 @@ def _missing_payment_method() -> StripeError:
         "You cannot confirm this SetupIntent because it's missing a payment method.",
         code="setup_intent_unexpected_state",
         param="payment_method",
-    )
-
-
-def _unexpected_state(intent: StripeObject, verb: str) -> StripeError:
-    return StripeError(
-        f"This SetupIntent's status is {intent['status']}; it could not be {verb}.",
-        code="setup_intent_unexpected_state",
-        setup_intent=copied(intent),
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.sandbox.billing.payments.methods_by_request import read_card, require_month
+from tests.sandbox.billing.payments.methods_by_request import read_card, read_expiry
 from tests.sandbox.billing.payments.sources import (
     OWNER,
     add_source,
@@ -58,7 +58,7 @@ def update_source(world: World, parameters: Parameters, customer_id: str, card_i
             if not parameters[name].isdecimal():
                 raise StripeError(f"Invalid integer: {parameters[name]}", code="parameter_invalid_integer", param=name)
             changes[name] = int(parameters[name])
-    require_month({**card, **changes}["exp_month"])
+    changes["exp_month"], changes["exp_year"] = read_expiry({**card, **changes})
     world.update(card, "customer.source.updated", **changes)
     if changes.keys() & {"exp_month", "exp_year"}:
         warn_of_expiry(world, card)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.sandbox.billing.subscriptions.ending import ENDED, cancel_subscription
+from tests.sandbox.billing.subscriptions.ended import ENDED
+from tests.sandbox.billing.subscriptions.ending import cancel_subscription
 from tests.sandbox.billing.subscriptions.phases import phase_of_subscription, read_phases
 from tests.sandbox.billing.subscriptions.scheduling import attach, await_end, begin, begin_when_due, rewrite
 from tests.sandbox.billing.subscriptions.unscheduling import OPEN, cancel, release

@@ -1,8 +1,9 @@
 """Subscriptions: routes to what `billing` does with them."""
 
-from tests.sandbox.billing.invoices.discounts import take_off_subscription
+from tests.sandbox.billing.invoices.discounts import delete_discounts
 from tests.sandbox.billing.subscriptions.changing import change_from_parameters
-from tests.sandbox.billing.subscriptions.ending import ENDED, cancel_subscription
+from tests.sandbox.billing.subscriptions.ended import ENDED
+from tests.sandbox.billing.subscriptions.ending import cancel_subscription
 from tests.sandbox.billing.subscriptions.item_terms import items_of
 from tests.sandbox.billing.subscriptions.pausing import resume
 from tests.sandbox.billing.subscriptions.starting import start_from_parameters
@@ -12,7 +13,7 @@ from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.lists import matching, page_of
 from tests.sandbox.core.parameters import Parameters
 from tests.sandbox.core.registry import handles
-from tests.sandbox.core.store import StripeObject, copied
+from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
 URL = "/v1/subscriptions"
@@ -87,14 +88,4 @@ def migrate_subscription(world: World, parameters: Parameters, subscription_id: 
 
 @handles("DELETE /v1/subscriptions/{subscription_exposed_id}/discount")
 def delete_subscription_discount(world: World, parameters: Parameters, subscription_id: str) -> StripeObject:
-    """Takes all discounts off the subscription itself, and answers the first as deleted."""
-    subscription = world.store.get("subscription", subscription_id)
-    names = list(subscription["discounts"])
-    if not names:
-        raise StripeError(
-            f"No active discount for subscription: {subscription_id}", status=404, code="resource_missing"
-        )
-    discount = copied(world.store.get("discount", names[0]))
-    take_off_subscription(world, subscription, names)
-    shown = world.document.schema("deleted_discount").properties
-    return {**{name: value for name, value in discount.items() if name in shown}, "deleted": True}
+    return delete_discounts(world, world.store.get("subscription", subscription_id))

@@ -1,5 +1,6 @@
 """Test clocks: time that some customers live by, apart from the account's. How one is chosen: `world.py`."""
 
+from tests.sandbox.billing.customers import delete_customer
 from tests.sandbox.billing.subscriptions.simulating import (
     LIFETIME_SECONDS,
     begin_advance,
@@ -11,7 +12,6 @@ from tests.sandbox.core.lists import page_of
 from tests.sandbox.core.parameters import Parameters, refuse_unsupported
 from tests.sandbox.core.registry import handles
 from tests.sandbox.core.store import StripeObject
-from tests.sandbox.resources.customers import delete_customer
 from tests.sandbox.world import World
 
 KIND = "test_helpers.test_clock"
@@ -68,7 +68,7 @@ def _delete(world: World, test_clock: StripeObject) -> None:
     """Its customers go with it, and their subscriptions are canceled."""
     with world.by_clock(world.test_clocks[test_clock["id"]]):
         for customer in customers_of(world, test_clock["id"]):
-            delete_customer(world, {}, customer["id"])
+            delete_customer(world, customer)
     world.store.remove(test_clock)
     world.emit("test_helpers.test_clock.deleted", test_clock)
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from tests.sandbox.billing.periods import DAY_SECONDS
 from tests.sandbox.billing.prices.thin_events import moment_text
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.parameters import Parameters
@@ -9,7 +10,7 @@ from tests.sandbox.core.store import StripeObject
 from tests.sandbox.core.v2 import TEXT, TEXTS, handles_v2, object_schema, v2_not_found, v2_page
 from tests.sandbox.world import World
 
-REACH_SECONDS = 30 * 86_400
+REACH_SECONDS = 30 * DAY_SECONDS
 BOUNDS = {"gt": TEXT, "gte": TEXT, "lt": TEXT, "lte": TEXT}
 
 

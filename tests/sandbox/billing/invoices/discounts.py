@@ -123,6 +123,25 @@ def take_off_subscription(world: World, subscription: StripeObject, removed: Seq
         tell_deleted(world, name)
 
 
+def first_discount(world: World, subscription: StripeObject) -> StripeObject:
+    """Raises `StripeError` 404 for a subscription without any."""
+    if not subscription["discounts"]:
+        raise StripeError(
+            f"No active discount for subscription: {subscription['id']}", status=404, code="resource_missing"
+        )
+    return world.store.get("discount", subscription["discounts"][0])
+
+
+def delete_discounts(world: World, subscription: StripeObject) -> StripeObject:
+    """Take every discount of the subscription itself away; the answer is the first, as deleted.
+
+    Raises `StripeError` 404 where there is none.
+    """
+    discount = first_discount(world, subscription)
+    take_off_subscription(world, subscription, list(subscription["discounts"]))
+    return {**{name: value for name, value in discount.items() if name != "end"}, "deleted": True}
+
+
 def _source(
     world: World, entry: dict[str, Any], *, customer: str, currency: str | None, amount: int | None, param: str
 ) -> str | tuple[StripeObject, StripeObject | None]:

@@ -5,7 +5,7 @@ from tests.sandbox.billing.invoices.late_usage import refresh_usage
 from tests.sandbox.billing.invoices.lines import resum
 from tests.sandbox.billing.invoices.voiding import void_revised
 from tests.sandbox.billing.money import CHARGE_MAXIMUM, charge_minimum
-from tests.sandbox.billing.payments import collecting
+from tests.sandbox.billing.payments.collecting import collect_automatically
 from tests.sandbox.billing.payments.invoice_payments import open_payment, subscription_of_invoice
 from tests.sandbox.billing.payments.settling import mark_paid, set_delinquent
 from tests.sandbox.billing.prices.credit_grants import apply_credit_grants
@@ -73,8 +73,7 @@ def finalize(world: World, invoice: StripeObject, *, auto_advance: bool | None =
     world.emit("invoice.updated", invoice, previous={**later, **previous})
     world.emit("invoice.finalized", invoice)
     if due == 0:
-        invoice["attempted"] = True
-        mark_paid(world, invoice)
+        mark_paid(world, invoice, attempted=True)
     elif invoice["collection_method"] == "charge_automatically":
         open_payment(world, invoice)
     elif invoice["due_date"] is not None:
@@ -86,7 +85,7 @@ def collect_soon(world: World, invoice: StripeObject) -> None:
 
     def due() -> None:
         if invoice["status"] == "open" and invoice["auto_advance"] and not invoice["attempted"]:
-            collecting.collect_automatically(world, invoice)
+            collect_automatically(world, invoice)
 
     if invoice["collection_method"] == "charge_automatically":
         world.clock.at(world.now, due, f"first payment attempt for {invoice['id']}")

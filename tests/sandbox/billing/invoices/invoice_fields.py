@@ -5,6 +5,7 @@ from typing import Any
 from tests.sandbox.billing.invoices.invoicing import DRAFT_WINDOW_SECONDS
 from tests.sandbox.billing.invoices.tax_rates import find_tax_rates
 from tests.sandbox.billing.payments.attaching import find_payment_method
+from tests.sandbox.billing.periods import DAY_SECONDS
 from tests.sandbox.core.errors import StripeError, not_implemented
 from tests.sandbox.core.metadata import merged_metadata, unset
 from tests.sandbox.core.parameters import Parameters, refuse_unsupported
@@ -19,7 +20,6 @@ UPDATABLE = frozenset(
     | {"shipping_details"}
 )
 SENT_ONLY = ("days_until_due", "due_date")
-DAY_SECONDS = 86_400
 NUMBER_LENGTH_MAX = 26
 
 

@@ -1,11 +1,13 @@
 """Making draft invoices, and attaching the items that were waiting for one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tests.sandbox.billing.invoices.discounts import live_discounts
 from tests.sandbox.billing.invoices.finalizing import finalize_when_due
 from tests.sandbox.billing.invoices.lines import line_of_item, resum
+from tests.sandbox.billing.periods import DAY_SECONDS
 from tests.sandbox.core.store import StripeObject, copied
 from tests.sandbox.world import World
 
@@ -105,8 +107,13 @@ def attach_pending_items(world: World, invoice: StripeObject, *, subscription_id
 
     A subscription's invoice takes its own items and those of no subscription; any other only those of none.
     """
-    items = [item for item in pending_items(world, invoice["customer"]) if item["currency"] == invoice["currency"]]
-    taken = [item for item in items if item_subscription(item) in (None, subscription_id)]
+    items = pending_items(world, invoice["customer"])
+    return attach_items(world, invoice, [item for item in items if item_subscription(item) in (None, subscription_id)])
+
+
+def attach_items(world: World, invoice: StripeObject, items: Sequence[StripeObject]) -> int:
+    """Move those of the waiting `items` onto the draft that are in its currency; the answer is how many there were."""
+    taken = [item for item in items if item["currency"] == invoice["currency"]]
     for item in reversed(taken):
         item["invoice"] = invoice["id"]
         world.lines[invoice["id"]].append(line_of_item(world, invoice, item))
@@ -135,4 +142,4 @@ def _parent(subscription: StripeObject) -> StripeObject:
 def _due_date(world: World, wanted: InvoiceRequest) -> int | None:
     if wanted.collection_method != "send_invoice":
         return None
-    return world.now + 86_400 * (30 if wanted.days_until_due is None else wanted.days_until_due)
+    return world.now + DAY_SECONDS * (30 if wanted.days_until_due is None else wanted.days_until_due)

@@ -9,7 +9,7 @@ from tests.sandbox.billing.invoices.hidden_prices import hidden_price
 from tests.sandbox.billing.invoices.tax_rates import find_tax_rates
 from tests.sandbox.billing.money import extended, plain_decimal
 from tests.sandbox.billing.prices.catalog import new_price_and_product
-from tests.sandbox.billing.prices.pricing import amount_of, offer_in
+from tests.sandbox.billing.prices.pricing import amount_of, offer_in, pricing_of
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.metadata import merged_metadata, unset
 from tests.sandbox.core.parameters import Parameters
@@ -32,11 +32,7 @@ class Valued:
 
     @property
     def pricing(self) -> StripeObject:
-        return {
-            "price_details": {"price": self.price["id"], "product": self.price["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": self.unit_amount_decimal,
-        }
+        return pricing_of(self.price, self.unit_amount_decimal)
 
 
 def new_item(

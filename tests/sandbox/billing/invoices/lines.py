@@ -6,6 +6,7 @@ from decimal import Decimal
 from tests.sandbox.billing.invoices.discounts import live_discounts
 from tests.sandbox.billing.invoices.totals import invoice_totals, sum_lines, summed_line, taxability, use_up_discounts
 from tests.sandbox.billing.money import plain_decimal
+from tests.sandbox.billing.prices.pricing import pricing_of
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
@@ -35,22 +36,25 @@ def line_of_item(world: World, invoice: StripeObject, item: StripeObject) -> Str
             "type": "invoice_item_details",
         }
         source = item
-    return _new_line(world, invoice, parent=parent, source=source, quantity=Decimal(item["quantity_decimal"]))
+    line = _new_line(world, invoice, parent=parent, source=source, quantity=Decimal(item["quantity_decimal"]))
+    if item["id"] in world.credited_items and not item["tax_rates"]:
+        set_line_tax_rates(world, line["id"], [])  # what was billed without tax is credited without, whatever holds now
+    return line
 
 
 def renewed_line(world: World, invoice: StripeObject, item: StripeObject, line: StripeObject) -> StripeObject:
     """The line of a changed invoice item, under the id of its former `line`."""
     renewed = line_of_item(world, invoice, item)
-    set_line_tax_rates(world, line["id"], world.line_tax_rates.pop(renewed["id"], []))
+    set_line_tax_rates(world, line["id"], world.line_tax_rates.pop(renewed["id"], None))
     return {**renewed, "id": line["id"]}
 
 
-def set_line_tax_rates(world: World, line_id: str, rates: list[str]) -> None:
-    """A line's own tax rates; without any, its invoice's apply."""
-    if rates:
-        world.line_tax_rates[line_id] = rates
-    else:
+def set_line_tax_rates(world: World, line_id: str, rates: list[str] | None) -> None:
+    """A line's own tax rates, perhaps none at all; None: its invoice's apply."""
+    if rates is None:
         world.line_tax_rates.pop(line_id, None)
+    else:
+        world.line_tax_rates[line_id] = rates
 
 
 def line_of_subscription_item(
@@ -61,13 +65,10 @@ def line_of_subscription_item(
     amount: int,
     period: tuple[int, int],
     description: str,
-    quantity: Decimal | None = None,
-    unit_amount_decimal: str | None = None,
+    quantity: Decimal,
+    unit_amount_decimal: str | None,
 ) -> StripeObject:
-    """A line of a subscription's price for one period, `amount` in minor units.
-
-    `quantity` and `unit_amount_decimal` are given where they are not the item's own: usage, and tiers.
-    """
+    """A line of a subscription's price for one period, `amount` in minor units."""
     parent = {
         "invoice_item_details": None,
         "subscription_item_details": {
@@ -79,30 +80,17 @@ def line_of_subscription_item(
         },
         "type": "subscription_item_details",
     }
-    pricing = pricing_of(item["price"])
-    if unit_amount_decimal is not None:
-        pricing["unit_amount_decimal"] = unit_amount_decimal
     source = {
         "amount": amount,
         "description": description,
         "discountable": True,
         "metadata": item["metadata"],
         "period": {"start": period[0], "end": period[1]},
-        "pricing": pricing,
+        "pricing": pricing_of(item["price"], unit_amount_decimal),
         "discounts": item["discounts"],
         "tax_rates": item["tax_rates"],
     }
-    units = Decimal(item["quantity"]) if quantity is None else quantity
-    return _new_line(world, invoice, parent=parent, source=source, quantity=units)
-
-
-def pricing_of(price: StripeObject) -> StripeObject:
-    product = price["product"]
-    return {
-        "price_details": {"price": price["id"], "product": product},
-        "type": "price_details",
-        "unit_amount_decimal": price["unit_amount_decimal"],
-    }
+    return _new_line(world, invoice, parent=parent, source=source, quantity=quantity)
 
 
 def _new_line(
@@ -128,7 +116,7 @@ def _new_line(
         subtotal=source["amount"],
         taxes=[],
     )
-    set_line_tax_rates(world, line["id"], [rate["id"] for rate in source["tax_rates"] or []])
+    set_line_tax_rates(world, line["id"], [rate["id"] for rate in source["tax_rates"] or []] or None)
     return line
 
 

@@ -67,10 +67,15 @@ def sum_lines(world: World, invoice: StripeObject) -> list[LineSum]:
 
 def rates_of(world: World, invoice: StripeObject, line: StripeObject) -> list[Rate]:
     """The tax rates of a line: its own, or else its invoice's."""
-    own = world.line_tax_rates.get(line["id"])
-    if own:
-        return [rate_from(world.store.get("tax_rate", name)) for name in own]
-    return [rate_from(rate) for rate in invoice["default_tax_rates"]]
+    return [rate_from(rate) for rate in tax_rates_of(world, invoice, line["id"])]
+
+
+def tax_rates_of(world: World, invoice: StripeObject, line_id: str) -> list[StripeObject]:
+    """The tax rates of a line, as objects."""
+    own = world.line_tax_rates.get(line_id)
+    if own is None:
+        return list(invoice["default_tax_rates"])
+    return [world.store.get("tax_rate", name) for name in own]
 
 
 def rate_from(tax_rate: StripeObject) -> Rate:

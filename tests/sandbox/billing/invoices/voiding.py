@@ -1,16 +1,18 @@
 """Ends of an open invoice other than payment: void, and uncollectible."""
 
+from tests.sandbox.billing.consequences import invoice_given_up
 from tests.sandbox.billing.invoices.balance import move_balance
 from tests.sandbox.billing.payments.invoice_payments import close_payment
 from tests.sandbox.billing.prices.credit_grants import reinstate_credits
-from tests.sandbox.billing.subscriptions.consequences import invoice_given_up
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
+FINALIZATION_MOVES = ("applied_to_invoice", "invoice_too_large")  # of the balance, for an invoice that is still open
+
 
 def void(world: World, invoice: StripeObject) -> None:
-    """Undo a finalised invoice: applied balance goes back.
+    """Undo a finalised invoice: applied balance goes back, and so does what was too much to charge.
 
     Raises `StripeError` unless it is open or uncollectible, and when a part of it was paid.
     """
@@ -28,7 +30,7 @@ def void(world: World, invoice: StripeObject) -> None:
     applied = sum(
         transaction["amount"]
         for transaction in world.store.where("customer_balance_transaction", "customer", invoice["customer"])
-        if transaction["invoice"] == invoice["id"] and transaction["type"] == "applied_to_invoice"
+        if transaction["invoice"] == invoice["id"] and transaction["type"] in FINALIZATION_MOVES
     )
     if applied and customer is not None:
         move_balance(

@@ -134,7 +134,7 @@ def new_method(world: World, kind: str, **fields: Any) -> StripeObject:
     return world.new(
         "payment_method",
         "pm",
-        allow_redisplay="unspecified",
+        allow_redisplay=fields.pop("allow_redisplay", "unspecified"),
         billing_details=fields.pop("billing_details", None) or world.skeletons.new("billing_details"),
         metadata=fields.pop("metadata", {}),
         type=kind,

@@ -18,19 +18,9 @@ from tests.sandbox.billing.payments.declines import (
     EXPIRED,
     Decline,
 )
-from tests.sandbox.billing.payments.intents import (
-    card_error,
-    fail,
-    follows_intents,
-    new_payment_intent,
-    shown_payment_method,
-    succeed,
-    tell_followers,
-)
+from tests.sandbox.billing.payments.intents import fail, shown_payment_method, succeed
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
-
-__all__ = ["card_error", "follows_intents", "new_payment_intent", "tell_followers"]
 
 # Ways to pay other than cards: type of payment method to what confirms an intent with it.
 Collector = Callable[[World, StripeObject, StripeObject], None]

@@ -6,24 +6,21 @@ from tests.sandbox.billing.payments.charging import confirm
 from tests.sandbox.billing.payments.declines import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Decline
 from tests.sandbox.billing.payments.intents import card_error, follows_intents
 from tests.sandbox.billing.payments.invoice_payments import (
-    close_payment,
     intent_of,
     invoice_of_intent,
     open_payment,
     payment_of,
     subscription_of_invoice,
 )
-from tests.sandbox.billing.payments.settling import mark_paid, set_delinquent, settle
-from tests.sandbox.billing.subscriptions.unscheduling import end_with_subscription
+from tests.sandbox.billing.payments.settling import set_delinquent, settle
+from tests.sandbox.billing.periods import DAY_SECONDS
+from tests.sandbox.billing.subscriptions.ended import end_subscription
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
-__all__ = ["close_payment", "mark_paid", "payment_of", "set_delinquent"]
-
 # Stripe's Smart Retries are not public. Assumption: after the first attempt three more, these many days apart.
 RETRY_WAITS_DAYS = (3, 5, 7)
-DAY_SECONDS = 86_400
 
 
 def default_payment_method(world: World, invoice: StripeObject) -> StripeObject | None:
@@ -109,8 +106,7 @@ def attempt(
     if decline is not None:
         return decline
     if intent["status"] == "succeeded":
-        invoice.update(attempted=True, attempt_count=invoice["attempt_count"] + counts)
-        settle(world, invoice, payment, intent)
+        settle(world, invoice, payment, intent, attempt_count=invoice["attempt_count"] + counts)
     else:
         _wait_for_bank(world, invoice, attempt_count=invoice["attempt_count"] + counts)
     return None
@@ -120,30 +116,6 @@ def is_processing(world: World, invoice: StripeObject) -> bool:
     """Whether a debit for it is under way."""
     payment = payment_of(world, invoice)
     return payment is not None and bool(intent_of(world, payment)["status"] == "processing")
-
-
-def end_subscription(world: World, subscription: StripeObject, *, reason: str) -> None:
-    """Cancel a subscription now. Its unpaid invoices are no longer advanced by Stripe."""
-    details = {**(subscription["cancellation_details"] or {}), "reason": reason}
-    world.update(
-        subscription,
-        None,
-        status="canceled",
-        canceled_at=subscription["canceled_at"] or world.now,
-        ended_at=world.now,
-        cancellation_details=details,
-    )
-    world.emit("customer.subscription.deleted", subscription)
-    end_with_subscription(world, subscription, reason=reason)
-    for invoice in world.store.where("invoice", "customer", subscription["customer"]):
-        if invoice["status"] in ("draft", "open") and subscription_of_invoice(world, invoice) is subscription:
-            world.update(
-                invoice,
-                "invoice.updated",
-                auto_advance=False,
-                automatically_finalizes_at=None,
-                next_payment_attempt=None,
-            )
 
 
 @follows_intents
@@ -158,8 +130,7 @@ def follow_intent(world: World, intent: StripeObject, decline: Decline | None) -
     elif decline is not None:
         _follow_failure(world, invoice, intent, decline)
     elif intent["status"] == "succeeded":
-        invoice.update(attempted=True, attempt_count=invoice["attempt_count"] or 1)
-        settle(world, invoice, payment, intent)
+        settle(world, invoice, payment, intent, attempt_count=invoice["attempt_count"] or 1)
     elif intent["status"] == "processing":
         _wait_for_bank(world, invoice, attempt_count=invoice["attempt_count"] or 1)
 
@@ -196,7 +167,7 @@ def _try_again(world: World, invoice: StripeObject, decline: Decline | None, *, 
     """The schedule's next attempt, or after a hard decline and the last one what the account settled on."""
     count = invoice["attempt_count"] + (not counted)
     next_attempt = None
-    if count <= len(RETRY_WAITS_DAYS) and not (decline and decline.hard):
+    if count <= len(RETRY_WAITS_DAYS) and not (decline and decline.hard) and not _waits_for_first(world, invoice):
         next_attempt = world.now + RETRY_WAITS_DAYS[count - 1] * DAY_SECONDS
     _payment_failed(world, invoice, attempt_count=count, next_attempt=next_attempt)
     if next_attempt is not None:
@@ -217,6 +188,12 @@ def _payment_failed(world: World, invoice: StripeObject, *, attempt_count: int, 
         return
     if subscription["status"] == "active" and subscription["latest_invoice"] == invoice["id"]:
         world.update(subscription, "customer.subscription.updated", status="past_due")
+
+
+def _waits_for_first(world: World, invoice: StripeObject) -> bool:
+    """Whether a subscription waits for its first payment, which Stripe does not try again by itself."""
+    subscription = subscription_of_invoice(world, invoice)
+    return subscription is not None and bool(subscription["status"] == "incomplete")
 
 
 def _retry_at(world: World, invoice: StripeObject, moment: int) -> None:

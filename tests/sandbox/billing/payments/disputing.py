@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 from tests.sandbox.billing.payments.balance_transactions import new_balance_transaction
 from tests.sandbox.billing.payments.cards import Card, DisputeKind
+from tests.sandbox.billing.periods import DAY_SECONDS
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.store import StripeObject, copied
 from tests.sandbox.world import World
 
-DAY_SECONDS = 86_400
 DISPUTE_FEE = 1500  # minor units of the charge's currency; a win does not return it
 # Assumptions: time to answer, and how long the bank then thinks.
 ANSWER_DAYS = 9
 BANK_DECIDES_DAYS = 3
-WINNING, LOSING, ESCALATING = "winning_evidence", "losing_evidence", "escalate_inquiry_evidence"
+WINNING, ESCALATING = "winning_evidence", "escalate_inquiry_evidence"
 OPEN = ("needs_response", "warning_needs_response")
 UNDER_REVIEW = ("under_review", "warning_under_review")
 REASONS: dict[str, str] = {

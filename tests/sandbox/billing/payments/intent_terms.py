@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from tests.sandbox.billing.money import charge_minimum
+from tests.sandbox.billing.money import CHARGE_MAXIMUM, charge_minimum
 from tests.sandbox.core.errors import StripeError, not_implemented
 from tests.sandbox.core.metadata import merged_metadata, unset
 from tests.sandbox.core.parameters import Parameters, refuse_unsupported
 from tests.sandbox.core.store import StripeObject, copied
 from tests.sandbox.world import World
 
-AMOUNT_MAX = 99_999_999  # minor units, Stripe's published maximum
 TEXTS = ("description", "receipt_email", "statement_descriptor", "statement_descriptor_suffix", "setup_future_usage")
 KINDS = ("card", "customer_balance", "link", "sepa_debit")
 
@@ -104,7 +103,7 @@ def require_amount(amount: int, currency: str) -> None:
             code="amount_too_small",
             param="amount",
         )
-    if amount > AMOUNT_MAX:
+    if amount > CHARGE_MAXIMUM:
         raise StripeError(
-            f"Amount must be no more than {AMOUNT_MAX} minor units.", code="amount_too_large", param="amount"
+            f"Amount must be no more than {CHARGE_MAXIMUM} minor units.", code="amount_too_large", param="amount"
         )

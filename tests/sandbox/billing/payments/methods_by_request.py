@@ -12,6 +12,7 @@ from tests.sandbox.core.parameters import Parameters, refuse_unsupported
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
+YEAR_MAX = 2200
 NUMBER_INCORRECT = "Your card number is incorrect."
 
 
@@ -51,22 +52,30 @@ def read_card(world: World, card: Parameters) -> tuple[str, int, int]:
     known = card_name(str(card.get("number", "")))
     if known is None:
         raise _card_error(NUMBER_INCORRECT, "incorrect_number", "number")
-    month = int(card.get("exp_month", EXPIRY_MONTH))
-    year = int(card.get("exp_year", EXPIRY_YEAR))
-    year = year + 2000 if year < 100 else year
-    require_month(month)
+    month, year = read_expiry(card)
     now = datetime.fromtimestamp(world.now, UTC)
     if (year, month) < (now.year, now.month):
-        raise _card_error("Your card's expiration year is invalid.", "invalid_expiry_year", "exp_year")
+        raise _year_invalid()
     if "cvc" in card and not 3 <= len(str(card["cvc"])) <= 4:
         raise _card_error("Your card's security code is invalid.", "invalid_cvc", "cvc")
     return known, month, year
 
 
+def read_expiry(card: Parameters) -> tuple[int, int]:
+    """Month and year of expiry that a request gives, as numbers or texts. Raises `StripeError` 402."""
+    month, year = card.get("exp_month", EXPIRY_MONTH), card.get("exp_year", EXPIRY_YEAR)
+    if not str(month).isdecimal():
+        raise _month_invalid()
+    require_month(int(month))
+    if not str(year).isdecimal() or int(year) > YEAR_MAX:
+        raise _year_invalid()
+    return int(month), int(year) + 2000 if int(year) < 100 else int(year)
+
+
 def require_month(month: int) -> None:
     """Raises `StripeError` 402 for what is no month."""
     if not 1 <= month <= 12:
-        raise _card_error("Your card's expiration month is invalid.", "invalid_expiry_month", "exp_month")
+        raise _month_invalid()
 
 
 def _card_method(world: World, card: Parameters, common: dict[str, Any]) -> StripeObject:
@@ -104,6 +113,14 @@ def _debit_method(world: World, parameters: Parameters, common: dict[str, Any]) 
     payment_method = new_method(world, "sepa_debit", sepa_debit=shown, **common)
     world.debits[payment_method["id"]] = account.behaviour
     return payment_method
+
+
+def _month_invalid() -> StripeError:
+    return _card_error("Your card's expiration month is invalid.", "invalid_expiry_month", "exp_month")
+
+
+def _year_invalid() -> StripeError:
+    return _card_error("Your card's expiration year is invalid.", "invalid_expiry_year", "exp_year")
 
 
 def _card_error(message: str, code: str, param: str) -> StripeError:

@@ -4,11 +4,11 @@ from typing import Any
 
 from tests.sandbox.billing.payments.balance_transactions import available_amount, new_balance_transaction
 from tests.sandbox.billing.payments.bank_accounts import PAYOUT_FAILURES
+from tests.sandbox.billing.periods import DAY_SECONDS
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
-DAY_SECONDS = 86_400
 # Assumptions: a payout leaves the day after it is made and arrives another day later.
 LEAVES_AFTER_SECONDS = DAY_SECONDS
 ARRIVES_AFTER_SECONDS = 2 * DAY_SECONDS

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from tests.sandbox.billing.consequences import set_up
 from tests.sandbox.billing.payments.attaching import attach, decline_at_attach, find_payment_method
 from tests.sandbox.billing.payments.authentication import authentication_action, needs_authentication
 from tests.sandbox.billing.payments.cards import CARDS
 from tests.sandbox.billing.payments.declines import SETUP_AUTHENTICATION_FAILED, Decline
 from tests.sandbox.billing.payments.intents import card_error
-from tests.sandbox.billing.subscriptions.consequences import set_up
 from tests.sandbox.core.store import StripeObject, copied
 from tests.sandbox.world import World
 

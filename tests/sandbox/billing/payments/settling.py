@@ -1,15 +1,17 @@
 """An invoice that is paid, with or without money, and what that means for its subscription and customer."""
 
+from typing import Any
+
+from tests.sandbox.billing.consequences import invoice_paid
 from tests.sandbox.billing.payments.invoice_payments import subscription_of_invoice
-from tests.sandbox.billing.subscriptions.consequences import invoice_paid
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
 WAITING_FOR_MONEY = ("incomplete", "past_due", "unpaid")
 
 
-def mark_paid(world: World, invoice: StripeObject, *, paid: int = 0, off_stripe: int = 0) -> None:
-    """The invoice owes nothing any more; its subscription is in good standing again."""
+def mark_paid(world: World, invoice: StripeObject, *, paid: int = 0, off_stripe: int = 0, **attempts: Any) -> None:
+    """The invoice owes nothing any more; its subscription is in good standing again. `attempts` counts the last one."""
     amount_paid = invoice["amount_paid"] + paid + off_stripe
     previous = world.update(
         invoice,
@@ -21,6 +23,7 @@ def mark_paid(world: World, invoice: StripeObject, *, paid: int = 0, off_stripe:
         next_payment_attempt=None,
         status="paid",
         status_transitions={**invoice["status_transitions"], "paid_at": world.now},
+        **attempts,
     )
     world.emit("invoice.updated", invoice, previous=previous)
     world.emit("invoice.paid", invoice)
@@ -37,13 +40,15 @@ def set_delinquent(world: World, customer_id: str, delinquent: bool) -> None:
         world.update(customer, "customer.updated", delinquent=delinquent)
 
 
-def settle(world: World, invoice: StripeObject, payment: StripeObject, intent: StripeObject) -> None:
+def settle(
+    world: World, invoice: StripeObject, payment: StripeObject, intent: StripeObject, *, attempt_count: int
+) -> None:
     """The invoice's intent succeeded. Where that was asked for, the subscription keeps the payment method."""
     amount = intent["amount"]
     transitions = {**payment["status_transitions"], "paid_at": world.now}
     world.update(payment, None, amount_paid=amount, status="paid", status_transitions=transitions)
     world.emit("invoice_payment.paid", payment)
-    mark_paid(world, invoice, paid=amount)
+    mark_paid(world, invoice, paid=amount, attempted=True, attempt_count=attempt_count)
     subscription = subscription_of_invoice(world, invoice)
     if subscription is not None and intent["setup_future_usage"] == "off_session" and intent["payment_method"]:
         saved = intent["payment_method"]

@@ -12,6 +12,7 @@ from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
 PRODUCT_FIELDS = ("active", "name", "shippable")
+URL_LENGTH_MAX = 2048  # of a product as it is answered; the parameter of the document may be longer
 PRODUCT_TEXTS = ("description", "package_dimensions", "statement_descriptor", "tax_code", "unit_label", "url")
 PRODUCT_LISTS = ("images", "marketing_features")
 
@@ -41,6 +42,12 @@ def product_changes(world: World, product: StripeObject, parameters: Parameters)
     """The fields of a product that a request sets. Raises `StripeError` for a default price of another product."""
     changes: dict[str, Any] = {name: parameters[name] for name in PRODUCT_FIELDS if name in parameters}
     changes |= {name: unset(parameters[name]) for name in PRODUCT_TEXTS if name in parameters}
+    if len(changes.get("url") or "") > URL_LENGTH_MAX:
+        raise StripeError(
+            f"Invalid string: must be at most {URL_LENGTH_MAX} characters",
+            code="parameter_invalid_string_too_long",
+            param="url",
+        )
     changes |= {name: parameters[name] or [] for name in PRODUCT_LISTS if name in parameters}
     if "default_price" in parameters:
         price = world.store.get("price", parameters["default_price"], param="default_price")

@@ -8,6 +8,7 @@ earlier, the older one (Stripe's page on billing credits).
 from typing import Any
 
 from tests.sandbox.billing.prices.credit_balance import GRANT, KIND, balance_of, credit, debit, empty, is_usable
+from tests.sandbox.billing.prices.pricing import is_metered
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
@@ -114,5 +115,4 @@ def _metered_price(world: World, line: StripeObject) -> str | None:
     if details is None or line["parent"]["type"] != "subscription_item_details":
         return None
     price = world.store.find("price", details["price"])
-    metered = price is not None and price["recurring"] is not None and price["recurring"]["usage_type"] == "metered"
-    return str(details["price"]) if metered else None
+    return str(details["price"]) if price is not None and is_metered(price) else None

@@ -8,13 +8,14 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
+from tests.sandbox.billing.periods import DAY_SECONDS
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.meter_events import MeterEvent
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
 IDENTIFIER_KEPT_SECONDS = 24 * 3600  # Stripe: at least 24 hours; here exactly that
-PAST_MAX_SECONDS = 35 * 86_400
+PAST_MAX_SECONDS = 35 * DAY_SECONDS
 FUTURE_MAX_SECONDS = 5 * 60
 DIGITS_MAX = 15
 WHOLE_NUMBER = re.compile(r"[+-]?\d+")
@@ -101,7 +102,7 @@ def cancel(world: World, event_name: str, identifier: str) -> None:
         raise StripeError(
             "Meter events can only be canceled within 24 hours of Stripe receiving them.", param="cancel[identifier]"
         )
-    event.canceled = True
+    world.meter_events.cancel(event)
 
 
 def meter_named(world: World, event_name: str) -> StripeObject | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from tests.sandbox.billing.money import plain_decimal
+from tests.sandbox.billing.money import plain_decimal, require_payable
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.parameters import Parameters
 from tests.sandbox.core.store import StripeObject
@@ -111,7 +111,7 @@ def _tiers(given: Parameters, path: str) -> list[StripeObject]:
 
 def _require_tiers(parameters: Parameters, recurring: StripeObject | None) -> None:
     if recurring is None:
-        raise StripeError("Prices with `type=one_time` are not supported with tiered billing.", param="interval")
+        raise StripeError("Prices with `type=one_time` are not supported with tiered billing.", param="recurring")
     for name in ("tiers", "tiers_mode"):
         if name not in parameters:
             raise StripeError(f"Missing required param: {name}.", code="parameter_missing", param=name)
@@ -202,6 +202,7 @@ def _decimal(given: Parameters, name: str, path: str) -> Decimal | None:
     amount = Decimal(text)
     if amount < 0:
         raise StripeError("Invalid non-negative integer", code="parameter_invalid_integer", param=param)
+    require_payable(amount, param=param)
     exponent = amount.normalize().as_tuple().exponent
     if isinstance(exponent, int) and -exponent > DECIMALS_MAX:
         raise StripeError(

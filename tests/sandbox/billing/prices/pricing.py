@@ -54,7 +54,7 @@ def priced_parts(
     amount, and for a currency that the price does not have.
     """
     offer = offer_in(world, price, currency)
-    product = world.store.find("product", price["product"]) or world.tombstones[price["product"]]
+    product = _product(world, price)
     every = _every(price)
     if price["billing_scheme"] == "per_unit":
         if offer["unit_amount_decimal"] is None:
@@ -80,6 +80,11 @@ def priced_parts(
     return parts
 
 
+def is_metered(price: StripeObject) -> bool:
+    """Whether a price charges what was used, and not a quantity agreed on."""
+    return price["recurring"] is not None and bool(price["recurring"]["usage_type"] == "metered")
+
+
 def offer_in(world: World, price: StripeObject, currency: str | None = None) -> StripeObject:
     """`currency`, `unit_amount_decimal` and `tiers` of the price in that currency. Raises `StripeError` if absent."""
     if currency is None or currency == price["currency"]:
@@ -96,6 +101,15 @@ def offer_in(world: World, price: StripeObject, currency: str | None = None) -> 
             param="currency",
         )
     return {"unit_amount_decimal": None, "tiers": [], **option, "currency": currency}
+
+
+def pricing_of(price: StripeObject, unit_amount_decimal: str | None) -> StripeObject:
+    """The `pricing` of an invoice item or line."""
+    return {
+        "price_details": {"price": price["id"], "product": price["product"]},
+        "type": "price_details",
+        "unit_amount_decimal": unit_amount_decimal,
+    }
 
 
 def charged_quantity(price: StripeObject, quantity: Decimal) -> Decimal:
@@ -115,6 +129,15 @@ def shown_amount(minor_units: Decimal, currency: str) -> str:
     assert isinstance(exponent, int)
     symbol = SYMBOLS.get(currency, f"{currency.upper()} ")
     return f"{symbol}{amount:,.{max(decimals, -exponent)}f}"
+
+
+def product_name(world: World, price: StripeObject) -> str:
+    """What the price's product is called; of a deleted one that is its id."""
+    return _name(_product(world, price))
+
+
+def _product(world: World, price: StripeObject) -> StripeObject:
+    return world.store.find("product", price["product"]) or world.tombstones[price["product"]]
 
 
 def _tiers_reached(tiers: list[StripeObject], mode: str, quantity: Decimal) -> list[_Tier]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.sandbox.billing.invoices.coupons import redeemable_coupon, redeemable_promotion_code
 from tests.sandbox.billing.invoices.discounts import reduction_by_coupon
+from tests.sandbox.billing.payments.calling_off import cancel_payment_intent, cancel_setup_intent
 from tests.sandbox.billing.selling.checkout_rules import expiry_of, require_coherence
 from tests.sandbox.billing.selling.hosting import page_address
 from tests.sandbox.billing.selling.line_items import (
@@ -17,23 +18,13 @@ from tests.sandbox.billing.selling.line_items import (
     require_sellable,
     sums_of,
 )
+from tests.sandbox.billing.selling.session_fields import given_discounts, session_fields
 from tests.sandbox.core.errors import StripeError
-from tests.sandbox.core.metadata import merged_metadata
 from tests.sandbox.core.parameters import Parameters
-from tests.sandbox.core.registry import HANDLERS
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
 OPERATION = "POST /v1/checkout/sessions"
-BRANDING = {
-    "background_color": "#ffffff",
-    "border_style": "rounded",
-    "button_color": "#0074d4",
-    "display_name": "Boring Billing sandbox",
-    "font_family": "default",
-    "icon": None,
-    "logo": None,
-}
 
 
 def new_session(world: World, parameters: Parameters, *, payment_link: str | None = None) -> StripeObject:
@@ -45,7 +36,7 @@ def new_session(world: World, parameters: Parameters, *, payment_link: str | Non
     expires_at = expiry_of(world, parameters)
     items = _offered(world, parameters)
     session = world.skeletons.new("checkout.session", id=world.ids.new("cs_test", 58), created=world.now)
-    session.update(_fields(world, parameters, customer))
+    session.update(session_fields(world, parameters, customer))
     session.update(
         expires_at=expires_at,
         currency=items[0]["currency"] if items else parameters.get("currency", "").lower() or None,
@@ -89,8 +80,7 @@ def adjust_quantities(world: World, session: StripeObject, wanted: dict[str, int
             item.update(former[name])
         raise
     _give_trial(world.asked_for[session["id"]], list(items.values()))
-    entries = [{name: value for name, value in entry.items() if value} for entry in session["discounts"]]
-    world.update(session, None, **_discounted(world, session, entries))
+    world.update(session, None, **_discounted(world, session, given_discounts(session)))
 
 
 def _discounted(world: World, session: StripeObject, given: list[dict[str, Any]]) -> dict[str, Any]:
@@ -138,20 +128,6 @@ def _coupon(world: World, session: StripeObject, entry: dict[str, Any], subtotal
     return redeemable_coupon(world, code["promotion"]["coupon"], param="discounts[0][promotion_code]")
 
 
-def customer_details(*, email: str | None, name: str | None = None, **more: Any) -> StripeObject:
-    """What Checkout knows of the person who buys."""
-    return {
-        "address": None,
-        "business_name": None,
-        "email": email,
-        "individual_name": None,
-        "name": name,
-        "phone": None,
-        "tax_exempt": "none",
-        "tax_ids": [],
-    } | more
-
-
 def expire(world: World, session: StripeObject) -> None:
     """End an open session without a sale. Raises `StripeError` for any other status."""
     if session["status"] != "open":
@@ -159,9 +135,10 @@ def expire(world: World, session: StripeObject) -> None:
             'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a status of '
             f"`{session['status']}`."
         )
-    for kind in ("payment_intent", "setup_intent"):
-        if session[kind] is not None:
-            HANDLERS[f"POST /v1/{kind}s/{{intent}}/cancel"](world, {}, session[kind])
+    if session["payment_intent"] is not None:
+        cancel_payment_intent(world, world.store.get("payment_intent", session["payment_intent"]))
+    if session["setup_intent"] is not None:
+        cancel_setup_intent(world, world.store.get("setup_intent", session["setup_intent"]))
     world.update(session, None, status="expired", url=None)
     world.emit("checkout.session.expired", session)
 
@@ -204,60 +181,3 @@ def _give_trial(parameters: Parameters, items: list[StripeObject]) -> None:
         for item in items:
             if is_recurring(item):
                 item.update(amount_subtotal=0, amount_total=0)
-
-
-def _fields(world: World, parameters: Parameters, customer: StripeObject | None) -> dict[str, Any]:
-    mode = parameters["mode"]
-    email = customer["email"] if customer else parameters.get("customer_email")
-    details = None
-    if customer is not None or email is not None:
-        details = customer_details(
-            email=email,
-            name=customer["name"] if customer else None,
-            tax_exempt=customer["tax_exempt"] if customer else "none",
-        )
-    creation = parameters.get("customer_creation", "always" if mode == "subscription" else "if_required")
-    hosted = parameters.get("ui_mode", "hosted_page") == "hosted_page"
-    fields: dict[str, Any] = {
-        "allow_promotion_codes": parameters.get("allow_promotion_codes"),
-        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
-        "billing_address_collection": parameters.get("billing_address_collection"),
-        "branding_settings": BRANDING,
-        "cancel_url": parameters.get("cancel_url"),
-        "client_reference_id": parameters.get("client_reference_id"),
-        "collected_information": {"business_name": None, "individual_name": None, "shipping_details": None},
-        "custom_fields": [],
-        "custom_text": {
-            name: parameters.get("custom_text", {}).get(name) or None
-            for name in ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
-        },
-        "customer": customer["id"] if customer else None,
-        "customer_creation": None if customer else creation,
-        "customer_details": details,
-        "customer_email": parameters.get("customer_email"),
-        "discounts": [],
-        "locale": parameters.get("locale"),
-        "metadata": merged_metadata({}, parameters),
-        "mode": mode,
-        "payment_method_collection": parameters.get(
-            "payment_method_collection", "if_required" if mode == "payment" else "always"
-        ),
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}} if mode != "setup" else {},
-        "payment_method_types": parameters.get("payment_method_types", ["card"]),
-        "payment_status": "no_payment_required" if mode == "setup" else "unpaid",
-        "phone_number_collection": parameters.get("phone_number_collection", {"enabled": False}),
-        "status": "open",
-        "submit_type": parameters.get("submit_type"),
-        "success_url": parameters.get("success_url"),
-        "ui_mode": parameters.get("ui_mode", "hosted_page"),
-    }
-    if "return_url" in parameters:
-        fields["return_url"] = parameters["return_url"]
-    if not hosted:
-        fields["redirect_on_completion"] = parameters.get("redirect_on_completion", "always")
-    if mode == "payment":
-        fields["invoice_creation"] = {
-            "enabled": False,
-            "invoice_data": world.skeletons.new("payment_pages_checkout_session_invoice_settings", metadata={}),
-        }
-    return fields

@@ -1,10 +1,10 @@
 """What a checkout session leaves behind: who bought, the redeemed discount, and the word that it is complete."""
 
+from tests.sandbox.billing.customers import new_customer
 from tests.sandbox.billing.invoices.discounts import new_discounts
 from tests.sandbox.billing.payments.debiting import accept_mandate
-from tests.sandbox.billing.selling.checking_out import customer_details
 from tests.sandbox.billing.selling.linking import count_completed
-from tests.sandbox.core.registry import HANDLERS
+from tests.sandbox.billing.selling.session_fields import customer_details, given_discounts
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
@@ -44,14 +44,13 @@ def customer_of(world: World, session: StripeObject) -> StripeObject:
         given = {name: details[name] for name in ("address", "email", "name", "phone") if details[name]}
         if "address" in given:
             given["address"] = {name: part for name, part in given["address"].items() if part}
-        customer = HANDLERS["POST /v1/customers"](world, given)
+        customer = new_customer(world, given)
         world.update(session, None, customer=customer["id"])
     return customer
 
 
 def redeem(world: World, session: StripeObject) -> None:
-    given = [{name: value for name, value in entry.items() if value is not None} for entry in session["discounts"]]
-    new_discounts(world, given, customer=session["customer"] or "", checkout_session=session["id"])
+    new_discounts(world, given_discounts(session), customer=session["customer"] or "", checkout_session=session["id"])
 
 
 def _update_customer(world: World, session: StripeObject) -> None:

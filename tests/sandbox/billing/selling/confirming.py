@@ -7,14 +7,16 @@ has authenticated (its intent is then told to `follow`); a debit completes it be
 from typing import Any
 
 from tests.sandbox.billing.payments.attaching import attach, decline_at_attach, decline_at_charge
-from tests.sandbox.billing.payments.charging import card_error, confirm, follows_intents, new_payment_intent
+from tests.sandbox.billing.payments.charging import confirm
 from tests.sandbox.billing.payments.collecting import pay_by_request
 from tests.sandbox.billing.payments.declines import AUTHENTICATION_REQUIRED, Decline
+from tests.sandbox.billing.payments.intents import card_error, follows_intents, new_payment_intent
 from tests.sandbox.billing.payments.invoice_payments import intent_of, payment_of
 from tests.sandbox.billing.payments.setting_up import confirm_setup, new_setup_intent
 from tests.sandbox.billing.selling.completing import complete, customer_of, redeem, take_details, take_mandate
 from tests.sandbox.billing.selling.hosting import page_address
 from tests.sandbox.billing.selling.line_items import starting_items
+from tests.sandbox.billing.selling.session_fields import given_discounts
 from tests.sandbox.billing.subscriptions.starting import start_from_parameters
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.store import StripeObject
@@ -198,9 +200,7 @@ def _starting(world: World, session: StripeObject, payment_method: StripeObject 
     if payment_method is not None:
         wanted["default_payment_method"] = payment_method["id"]
     if session["discounts"]:
-        wanted["discounts"] = [
-            {name: value for name, value in entry.items() if value is not None} for entry in session["discounts"]
-        ]
+        wanted["discounts"] = given_discounts(session)
     return wanted
 
 

@@ -9,7 +9,7 @@ from tests.sandbox.billing.invoices.discounting import DiscountableLine, Reducti
 from tests.sandbox.billing.invoices.taxes import taxes_on
 from tests.sandbox.billing.invoices.totals import rate_from
 from tests.sandbox.billing.prices.catalog import new_price, new_product
-from tests.sandbox.billing.prices.pricing import amount_of
+from tests.sandbox.billing.prices.pricing import amount_of, is_metered
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.lists import list_answer, ordered_page
 from tests.sandbox.core.parameters import Parameters, refuse_unsupported
@@ -79,10 +79,6 @@ def is_recurring(item: StripeObject) -> bool:
     return bool(item["price"]["type"] == "recurring")
 
 
-def is_metered(item: StripeObject) -> bool:
-    return is_recurring(item) and item["price"]["recurring"]["usage_type"] == "metered"
-
-
 def sums_of(items: Iterable[StripeObject]) -> Sums:
     subtotal = discount = tax = total = 0
     for item in items:
@@ -143,7 +139,7 @@ def starting_items(world: World, items: Iterable[StripeObject]) -> Parameters:
         if item["quantity"] == 0:  # the buyer wants none of it
             continue
         wanted: Parameters = {"price": item["price"]["id"]}
-        if not is_metered(item):
+        if not is_metered(item["price"]):
             wanted["quantity"] = item["quantity"]
         given = world.asked_for[item["id"]]
         wanted |= {name: given[name] for name in ("discounts", "tax_rates") if given.get(name)}
@@ -175,7 +171,7 @@ def _require_sellable(
                 param=f"{where}[price]",
             )
         recurring = bool(price["type"] == "recurring")
-        metered = recurring and price["recurring"]["usage_type"] == "metered"
+        metered = is_metered(price)
     else:
         recurring = "recurring" in given["price_data"]
         _require_product(world, given["price_data"], where)
@@ -205,8 +201,7 @@ def _require_product(world: World, data: dict[str, Any], where: str) -> None:
 
 def _new_item(world: World, given: dict[str, Any], currency: str | None, default_quantity: int | None) -> StripeObject:
     price = _price(world, given)
-    metered = price["type"] == "recurring" and price["recurring"]["usage_type"] == "metered"
-    quantity = None if metered else given.get("quantity", default_quantity)
+    quantity = None if is_metered(price) else given.get("quantity", default_quantity)
     amount = 0 if quantity is None else amount_of(world, price, Decimal(quantity), currency=currency)
     item = world.skeletons.new(
         "item",

@@ -3,8 +3,8 @@
 from typing import Any
 
 from tests.sandbox.billing.payments.attaching import attach
-from tests.sandbox.billing.payments.charging import follows_intents
 from tests.sandbox.billing.payments.declines import Decline
+from tests.sandbox.billing.payments.intents import follows_intents
 from tests.sandbox.billing.payments.setting_up import confirm_setup, new_setup_intent
 from tests.sandbox.billing.subscriptions.changing import change_from_parameters
 from tests.sandbox.billing.subscriptions.ending import cancel_subscription

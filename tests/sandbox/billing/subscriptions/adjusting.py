@@ -9,7 +9,8 @@ from decimal import Decimal
 
 from tests.sandbox.billing.invoices.discounting import DiscountableLine, invoice_shares, own_shares
 from tests.sandbox.billing.invoices.discounts import live_discounts, reduction_of
-from tests.sandbox.billing.prices.pricing import amount_of
+from tests.sandbox.billing.invoices.totals import tax_rates_of
+from tests.sandbox.billing.prices.pricing import amount_of, pricing_of, product_name
 from tests.sandbox.billing.subscriptions.anchoring import interval_of, period_around
 from tests.sandbox.billing.subscriptions.debits import open_debits
 from tests.sandbox.billing.subscriptions.item_terms import items_of
@@ -21,7 +22,7 @@ from tests.sandbox.billing.subscriptions.prorating import (
     unused,
     unused_description,
 )
-from tests.sandbox.core.store import StripeObject
+from tests.sandbox.core.store import StripeObject, copied
 from tests.sandbox.world import World
 
 
@@ -42,11 +43,15 @@ class Adjustment:
 def credits_for(
     world: World, subscription: StripeObject, items: Iterable[StripeObject], moment: int
 ) -> list[Adjustment]:
-    """What the items were billed for the time after `moment`, one credit a debit."""
+    """What the items were billed for the time after `moment`, one credit a debit.
+
+    An item is prorated within its own current period: of items with different intervals, a `proration_date` may lie in
+    a former period of the shorter one (an assumption).
+    """
     return [
-        _credit(world, item, debit, moment)
+        _credit(world, item, debit, max(moment, item["current_period_start"]))
         for item in items
-        for debit in open_debits(world, subscription, item["id"], moment)
+        for debit in open_debits(world, subscription, item["id"], max(moment, item["current_period_start"]))
     ]
 
 
@@ -54,14 +59,20 @@ def debits_for(world: World, after: StripeObject, changed: Iterable[StripeObject
     """What each of `changed` costs from `moment` on, on the subscription as it will be `after`."""
     net = net_amounts(world, after, items_of(after))
     return [
-        _debit(world, item, net[item["id"]], after["billing_cycle_anchor"], moment)
+        _debit(world, item, net[item["id"]], after["billing_cycle_anchor"], max(moment, item["current_period_start"]))
         for item in changed
         if not metered(item) and item["current_period_end"] > moment
     ]
 
 
-def usage_for(world: World, subscription: StripeObject, items: Iterable[StripeObject]) -> list[Adjustment]:
-    """What was used of metered items so far, which leave or change their price: nothing for a usage of nothing."""
+def usage_for(
+    world: World, subscription: StripeObject, items: Iterable[StripeObject], after: Iterable[StripeObject]
+) -> list[Adjustment]:
+    """What was used of metered items so far, which leave or change their price: nothing for a usage of nothing.
+
+    Usage of this very second goes to the item that bills the same meter `after` the change, if there is one.
+    """
+    going_on = {item["price"]["recurring"]["meter"] for item in after if metered(item)}
     return [
         Adjustment(
             item=item,
@@ -80,6 +91,7 @@ def usage_for(world: World, subscription: StripeObject, items: Iterable[StripeOb
             subscription["currency"],
             item,
             (item["current_period_start"], world.now),
+            last=item["price"]["recurring"]["meter"] not in going_on,
         )
         if part.amount
     ]
@@ -100,7 +112,10 @@ def net_amounts(world: World, subscription: StripeObject, items: Sequence[Stripe
 
 
 def make_items(world: World, subscription: StripeObject, adjustments: Sequence[Adjustment]) -> None:
-    """Store the planned items, so that their invoice shows them in the order given (it takes the newest first)."""
+    """Store the planned items, so that their invoice shows them in the order given (it takes the newest first).
+
+    `subscription` is as it will be after the change.
+    """
     made = [_made(world, subscription, adjustment) for adjustment in reversed(adjustments)]
     for item in reversed(made):
         world.emit("invoiceitem.created", item)
@@ -114,7 +129,7 @@ def _credit(world: World, item: StripeObject, debit: Debit, moment: int) -> Adju
         price=price,
         amount=unused(debit, moment),
         quantity=Decimal(debit.quantity),
-        description=unused_description(_name(world, price), debit.quantity, start),
+        description=unused_description(product_name(world, price), debit.quantity, start),
         period=(start, debit.until),
         credits=debit,
     )
@@ -129,7 +144,7 @@ def _debit(world: World, item: StripeObject, net_amount: int, anchor: int, momen
         price=item["price"],
         amount=share(net_amount, start=moment, end=end, whole_start=whole_start, whole_end=whole_end),
         quantity=Decimal(item["quantity"]),
-        description=remaining_description(_name(world, item["price"]), item["quantity"], moment),
+        description=remaining_description(product_name(world, item["price"]), item["quantity"], moment),
         period=(moment, end),
     )
 
@@ -145,26 +160,22 @@ def _made(world: World, subscription: StripeObject, planned: Adjustment) -> Stri
         date=world.now,
         description=planned.description,
         discountable=not planned.proration,
-        discounts=[],
+        discounts=[] if planned.proration else list(planned.item["discounts"]),
         frozen_fields=["pricing", "quantity", "discounts"] if planned.proration else [],  # as recorded
         metadata={},
-        net_amount=planned.amount,
         parent={
             "subscription_details": {"subscription": subscription["id"], "subscription_item": planned.item["id"]},
             "type": "subscription_details",
         },
         period={"start": planned.period[0], "end": planned.period[1]},
-        pricing={
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        },
+        pricing=pricing_of(price, price["unit_amount_decimal"]),
         proration=planned.proration,
         quantity=int(planned.quantity),
         quantity_decimal=str(planned.quantity),
-        tax_rates=planned.item["tax_rates"],
+        tax_rates=_tax_rates(world, subscription, planned),
     )
     if planned.proration:
+        item["net_amount"] = planned.amount  # by the document, only items without discounts have one
         item["proration_details"] = {"credited_items": _credited_items(debit), "discount_amounts": []}
     if debit is not None:
         world.credits[planned.item["id"]][item["id"]] = (debit.id, planned.period[0])
@@ -182,6 +193,16 @@ def _credited_items(debit: Debit | None) -> StripeObject | None:
     return {"invoice_line_item_details": details, "type": "invoice_line_items"}
 
 
-def _name(world: World, price: StripeObject) -> str:
-    product = world.store.find("product", price["product"]) or world.tombstones[price["product"]]
-    return str(product.get("name", product["id"]))
+def _tax_rates(world: World, subscription: StripeObject, planned: Adjustment) -> list[StripeObject]:
+    """Of a credit the rates that what is taken back was taxed with, which may have changed since.
+
+    All others have those in force, by name, since they may come to stand on an invoice without a subscription.
+    """
+    debit = planned.credits
+    if debit is None:
+        rates = planned.item["tax_rates"] or subscription["default_tax_rates"] or []
+    elif debit.invoice is None or debit.line is None:
+        rates = world.store.get("invoiceitem", debit.id)["tax_rates"]
+    else:
+        rates = tax_rates_of(world, world.store.get("invoice", debit.invoice), debit.line)
+    return [copied(rate) for rate in rates]

@@ -6,7 +6,8 @@ from tests.sandbox.billing.invoices.invoicing import attach_pending_items
 from tests.sandbox.billing.invoices.lines import resum
 from tests.sandbox.billing.subscriptions.adding import add_invoice_items
 from tests.sandbox.billing.subscriptions.adjusting import make_items
-from tests.sandbox.billing.subscriptions.ending import ENDED
+from tests.sandbox.billing.subscriptions.cycles import period_end
+from tests.sandbox.billing.subscriptions.ended import ENDED
 from tests.sandbox.billing.subscriptions.item_terms import items_of
 from tests.sandbox.billing.subscriptions.means import require_payable
 from tests.sandbox.billing.subscriptions.pausing import resume_collection_when_due
@@ -19,7 +20,7 @@ from tests.sandbox.billing.subscriptions.period_lines import (
     metered,
 )
 from tests.sandbox.billing.subscriptions.planning import Change, without_period, work_out
-from tests.sandbox.billing.subscriptions.renewing import cancel_when_due, period_end, renew_when_due
+from tests.sandbox.billing.subscriptions.renewing import cancel_when_due, renew_when_due
 from tests.sandbox.billing.subscriptions.subscription_invoices import (
     pay_at_once,
     since_last_invoice,
@@ -96,12 +97,15 @@ def _require_changeable(subscription: StripeObject, parameters: Parameters) -> N
 
 
 def _carry_out(world: World, subscription: StripeObject, change: Change, behavior: str) -> None:
-    make_items(world, subscription, change.adjustments)
-    add_invoice_items(world, subscription, change.added)
     after, former_end = {**subscription, **change.fields}, period_end(subscription)
+    make_items(world, after, change.adjustments)
+    add_invoice_items(world, subscription, change.added)
     invoice = _draft(world, subscription, after, change) if change.bills else None
     for item in change.edits.credited:
         if metered(item) and change.behavior != "none":
+            world.usage_billed_until[item["id"]] = world.now
+    for item in change.edits.added:
+        if metered(item):  # what was used before is not its own, though its period may have begun earlier
             world.usage_billed_until[item["id"]] = world.now
     if invoice is not None and behavior == "pending_if_incomplete" and after["pause_collection"] is None:
         pay_before_update(world, subscription, invoice, change.fields)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tests.sandbox.billing.invoices.invoicing import subscription_of
+from tests.sandbox.billing.prices.pricing import is_metered
 from tests.sandbox.billing.subscriptions.prorating import Debit
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
@@ -21,14 +21,14 @@ def open_debits(world: World, subscription: StripeObject, item_id: str, moment: 
     for debit in [*_invoiced(world, subscription, item_id), *_waiting(world, subscription, item_id)]:
         limit = min(debit.end, until.get(debit.id, debit.end))
         given = debit.net_amount == 0 and debit.end <= trial_end
-        if limit > moment and not given and not _metered(world, debit.price):
+        if limit > moment and not given and not is_metered(world.store.get("price", debit.price)):
             found.append(replace(debit, until=limit))
     return found
 
 
 def _invoiced(world: World, subscription: StripeObject, item_id: str) -> Iterator[Debit]:
     for invoice in world.store.where("invoice", "customer", subscription["customer"]):
-        if invoice["status"] == "void" or subscription_of(invoice) != subscription["id"]:
+        if invoice["status"] == "void":
             continue
         for line in world.lines[invoice["id"]]:
             details = line["parent"]["subscription_item_details"]
@@ -71,7 +71,3 @@ def _credited_until(world: World, item_id: str) -> dict[str, int]:
         if credit is not None and (invoice is None or invoice["status"] != "void"):
             until[debit_id] = min(moment, until.get(debit_id, moment))
     return until
-
-
-def _metered(world: World, price_id: str) -> bool:
-    return bool(world.store.get("price", price_id)["recurring"]["usage_type"] == "metered")

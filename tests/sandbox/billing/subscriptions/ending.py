@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tests.sandbox.billing.invoices.invoicing import attach_pending_items
+from tests.sandbox.billing.invoices.invoicing import attach_pending_items, item_subscription, pending_items
 from tests.sandbox.billing.invoices.lines import resum
-from tests.sandbox.billing.payments.collecting import end_subscription
 from tests.sandbox.billing.subscriptions.adjusting import credits_for, make_items
+from tests.sandbox.billing.subscriptions.ended import end_subscription
 from tests.sandbox.billing.subscriptions.item_terms import items_of
 from tests.sandbox.billing.subscriptions.pending_updates import discard_update
 from tests.sandbox.billing.subscriptions.period_lines import add_usage_lines, metered
@@ -21,8 +21,6 @@ from tests.sandbox.core.parameters import Parameters
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
-ENDED = frozenset({"canceled", "incomplete_expired"})
-
 
 def cancel_subscription(
     world: World,
@@ -35,11 +33,14 @@ def cancel_subscription(
     """End it now. `details` are `cancellation_details` of the request.
 
     `prorate` credits what was billed for the time that is left; `invoice_now` bills the usage so far and what waits for
-    this subscription. What waits for others goes on waiting.
+    this subscription. What waits for others goes on waiting. Without either of them its waiting prorations are deleted,
+    by the document; its other items stay.
     """
     if subscription["pending_update"] is not None:
         discard_update(world, subscription)
     trialing = subscription["status"] == "trialing"
+    if not prorate and not invoice_now:
+        _forget_prorations(world, subscription)
     if prorate and not trialing:
         make_items(world, subscription, credits_for(world, subscription, items_of(subscription), world.now))
     invoice = _last_invoice(world, subscription, with_usage=not trialing) if invoice_now else None
@@ -50,6 +51,13 @@ def cancel_subscription(
     end_subscription(world, subscription, reason="cancellation_requested")
     if invoice is not None:
         pay_at_once(world, subscription, invoice, payment_behavior="allow_incomplete")
+
+
+def _forget_prorations(world: World, subscription: StripeObject) -> None:
+    for item in pending_items(world, subscription["customer"]):
+        if item["proration"] and item_subscription(item) == subscription["id"]:
+            world.store.remove(item)
+            world.emit("invoiceitem.deleted", item)
 
 
 def planned_end(
@@ -109,7 +117,7 @@ def _last_invoice(world: World, subscription: StripeObject, *, with_usage: bool)
     for item in items_of(subscription):
         if metered(item) and with_usage:
             used = (item["current_period_start"], world.now)
-            add_usage_lines(world, invoice, item, used, even_zero=False)
+            add_usage_lines(world, invoice, item, used, even_zero=False, last=True)
     if not world.lines[invoice["id"]]:
         world.store.remove(invoice)
         return None

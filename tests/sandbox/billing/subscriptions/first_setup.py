@@ -6,8 +6,8 @@ assumption.
 
 from typing import Any
 
+from tests.sandbox.billing.consequences import when_set_up
 from tests.sandbox.billing.payments.setting_up import new_setup_intent
-from tests.sandbox.billing.subscriptions.consequences import when_set_up
 from tests.sandbox.billing.subscriptions.subscription_invoices import has_means
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World

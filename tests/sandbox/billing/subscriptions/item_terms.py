@@ -5,9 +5,9 @@ from typing import Any
 
 from tests.sandbox.billing.invoices.discounts import new_discounts, replaced_discounts
 from tests.sandbox.billing.invoices.tax_rates import find_tax_rates
-from tests.sandbox.billing.periods import MONTHS, SECONDS, Interval
+from tests.sandbox.billing.periods import DAY_SECONDS, MONTHS, SECONDS, Interval
 from tests.sandbox.billing.prices.catalog import new_price
-from tests.sandbox.billing.prices.pricing import offer_in
+from tests.sandbox.billing.prices.pricing import is_metered, offer_in
 from tests.sandbox.billing.subscriptions.anchoring import interval_of
 from tests.sandbox.billing.subscriptions.period_lines import metered
 from tests.sandbox.core.errors import StripeError, resource_missing
@@ -57,7 +57,7 @@ def price_for(world: World, given: Parameters, where: str) -> StripeObject:
 
 def quantity_for(price: StripeObject, given: Parameters, where: str, current: int = 1) -> int | None:
     """The quantity of an item; None for a metered price, which has none. Raises `StripeError`."""
-    if price["recurring"]["usage_type"] == "metered":
+    if is_metered(price):
         if "quantity" in given:
             raise StripeError(
                 "You cannot set the quantity for a subscription item with `usage_type=metered`.",
@@ -173,4 +173,4 @@ def _length(interval: Interval) -> int:
 
 
 def _rough_seconds(interval: Interval) -> int:
-    return interval.count * (SECONDS | {"month": 28 * 86_400, "year": 365 * 86_400})[interval.unit]
+    return interval.count * (SECONDS | {"month": 28 * DAY_SECONDS, "year": 365 * DAY_SECONDS})[interval.unit]

@@ -23,18 +23,19 @@ def require_means(world: World, customer: StripeObject, parameters: Parameters, 
     )
     if parameters.get("collection_method") == "send_invoice" or any(named):
         return
-    if attempt(scratch_of(world, None)) is not None:
-        raise _without_means()
+    with scratch_of(world, None) as scratch:
+        if attempt(scratch) is not None:
+            raise _without_means()
 
 
 def require_payable(world: World, attempt: Attempt) -> None:
     """Raises the `StripeError` 402 of the payment that would fail."""
-    scratch = scratch_of(world, None)
-    invoice = attempt(scratch)
-    if invoice is None:
-        return
-    payment = payment_of(scratch, invoice)
-    intent = intent_of(scratch, payment) if payment is not None else None
+    with scratch_of(world, None) as scratch:
+        invoice = attempt(scratch)
+        if invoice is None:
+            return
+        payment = payment_of(scratch, invoice)
+        intent = intent_of(scratch, payment) if payment is not None else None
     if intent is not None and intent["status"] == "requires_action":
         raise StripeError(
             "Payment for this subscription requires additional user action before it can be completed successfully.",

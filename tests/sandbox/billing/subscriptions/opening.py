@@ -11,6 +11,7 @@ from tests.sandbox.billing.subscriptions.anchoring import (
     spans_since,
     truncated,
 )
+from tests.sandbox.billing.subscriptions.cycles import begun
 from tests.sandbox.billing.subscriptions.ending import cancel_moment
 from tests.sandbox.billing.subscriptions.item_terms import items_of, list_of_items
 from tests.sandbox.billing.subscriptions.pending_intervals import (
@@ -18,7 +19,6 @@ from tests.sandbox.billing.subscriptions.pending_intervals import (
     pending_interval,
 )
 from tests.sandbox.billing.subscriptions.period_lines import Span
-from tests.sandbox.billing.subscriptions.renewing import begun
 from tests.sandbox.billing.subscriptions.trials import wanted_trial_end
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.parameters import Parameters

@@ -6,10 +6,11 @@ from tests.sandbox.billing.invoices.invoicing import attach_pending_items
 from tests.sandbox.billing.invoices.lines import resum
 from tests.sandbox.billing.subscriptions.adjusting import debits_for, make_items
 from tests.sandbox.billing.subscriptions.anchoring import interval_of, period_around, spans_since
+from tests.sandbox.billing.subscriptions.cycles import begun
 from tests.sandbox.billing.subscriptions.item_terms import items_of, list_of_items
 from tests.sandbox.billing.subscriptions.pending_updates import pay_before_update
 from tests.sandbox.billing.subscriptions.period_lines import add_licensed_lines, metered
-from tests.sandbox.billing.subscriptions.renewing import begun, renew_when_due
+from tests.sandbox.billing.subscriptions.renewing import renew_when_due
 from tests.sandbox.billing.subscriptions.subscription_invoices import (
     pay_at_once,
     since_last_invoice,

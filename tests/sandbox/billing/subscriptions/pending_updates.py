@@ -5,10 +5,11 @@ Sources: Stripe's reference of pending updates (what is supported, and how long 
 
 from typing import Any
 
+from tests.sandbox.billing.consequences import when_invoice_given_up, when_invoice_paid
 from tests.sandbox.billing.invoices.invoicing import subscription_of
 from tests.sandbox.billing.invoices.voiding import void
-from tests.sandbox.billing.subscriptions import renewing
-from tests.sandbox.billing.subscriptions.consequences import when_invoice_given_up, when_invoice_paid
+from tests.sandbox.billing.subscriptions.cycles import period_end
+from tests.sandbox.billing.subscriptions.renewing import renew_when_due
 from tests.sandbox.billing.subscriptions.subscription_invoices import pay_at_once
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
@@ -38,7 +39,7 @@ def pay_before_update(
     world.update(invoice, "invoice.updated", auto_advance=False, next_payment_attempt=None)
     expires_at = world.now + LIFETIME_SECONDS
     if not resumes:
-        expires_at = min(expires_at, renewing.period_end(subscription))
+        expires_at = min(expires_at, period_end(subscription))
     world.update(
         subscription,
         "customer.subscription.updated",
@@ -96,7 +97,7 @@ def _apply(world: World, subscription: StripeObject) -> None:
         world.emit("customer.subscription.pending_update_applied", subscription)
     if waiting["resumes"]:
         world.emit("customer.subscription.resumed", subscription)
-    renewing.renew_when_due(world, subscription)
+    renew_when_due(world, subscription)
 
 
 def _forget(world: World, subscription: StripeObject) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from tests.sandbox.billing.invoices.lines import line_of_subscription_item
 from tests.sandbox.billing.prices.metering import usage_of
-from tests.sandbox.billing.prices.pricing import PricedPart, priced_parts
+from tests.sandbox.billing.prices.pricing import PricedPart, is_metered, priced_parts
 from tests.sandbox.billing.subscriptions.prorating import share
 from tests.sandbox.core.store import StripeObject, copied
 from tests.sandbox.world import World
@@ -28,21 +28,18 @@ class Span:
 
 @dataclass(slots=True)
 class BilledUsage:
-    """Usage on a draft, to be looked at again when it becomes final: in [`used_from`, end of `period`)."""
+    """Usage on a draft, to be looked at again when it becomes final: in [`used_from`, `used_until`)."""
 
     item: StripeObject
     used_from: int
+    used_until: int
     period: tuple[int, int]
     even_zero: bool
     lines: list[str] = field(default_factory=list)
 
 
-def whole_span(start: int, end: int) -> Span:
-    return Span(start, end, start, end)
-
-
 def metered(item: StripeObject) -> bool:
-    return bool(item["price"]["recurring"]["usage_type"] == "metered")
+    return is_metered(item["price"])
 
 
 def add_licensed_lines(world: World, invoice: StripeObject, item: StripeObject, span: Span) -> None:
@@ -57,10 +54,19 @@ def add_licensed_lines(world: World, invoice: StripeObject, item: StripeObject, 
 
 
 def add_usage_lines(
-    world: World, invoice: StripeObject, item: StripeObject, period: tuple[int, int], *, even_zero: bool
+    world: World,
+    invoice: StripeObject,
+    item: StripeObject,
+    period: tuple[int, int],
+    *,
+    even_zero: bool,
+    last: bool = False,
 ) -> None:
-    """What was used in `period`. An invoice of a new cycle shows a usage of nothing too, any other does not."""
-    billed = BilledUsage(copied(item), used_from(world, item, period), period, even_zero)
+    """What was used in `period`. An invoice of a new cycle shows a usage of nothing too, any other does not.
+
+    `last`: no other bill follows, so that what was used at the end's own second is on this one.
+    """
+    billed = BilledUsage(copied(item), used_from(world, item, period), period[1] + last, period, even_zero)
     lines = lines_of_usage(world, invoice, billed)
     billed.lines = [line["id"] for line in lines]
     world.lines[invoice["id"]] += lines
@@ -69,7 +75,7 @@ def add_usage_lines(
 
 def lines_of_usage(world: World, invoice: StripeObject, billed: BilledUsage) -> list[StripeObject]:
     """New lines for the usage as it is known now."""
-    used = usage_of(world, billed.item["price"], invoice["customer"], billed.used_from, billed.period[1])
+    used = usage_of(world, billed.item["price"], invoice["customer"], billed.used_from, billed.used_until)
     parts = priced_parts(world, billed.item["price"], used, currency=invoice["currency"])
     return [
         _line(world, invoice, billed.item, part, amount=part.amount, period=billed.period)
@@ -84,10 +90,13 @@ def used_from(world: World, item: StripeObject, period: tuple[int, int]) -> int:
 
 
 def usage_parts(
-    world: World, customer_id: str, currency: str, item: StripeObject, period: tuple[int, int]
+    world: World, customer_id: str, currency: str, item: StripeObject, period: tuple[int, int], *, last: bool
 ) -> Sequence[PricedPart]:
-    """The priced usage of a metered item in `period`, less what was billed already when its price changed."""
-    used = usage_of(world, item["price"], customer_id, used_from(world, item, period), period[1])
+    """The priced usage of a metered item in `period`, less what was billed already when its price changed.
+
+    `last` is as for `add_usage_lines`.
+    """
+    used = usage_of(world, item["price"], customer_id, used_from(world, item, period), period[1] + last)
     return priced_parts(world, item["price"], used, currency=currency)
 
 
@@ -119,13 +128,13 @@ def _line(
     amount: int,
     period: tuple[int, int],
 ) -> StripeObject:
-    line = line_of_subscription_item(
+    return line_of_subscription_item(
         world,
         invoice,
-        {**item, "quantity": part.quantity},
+        item,
         amount=amount,
         period=period,
         description=part.description,
+        quantity=part.quantity,
+        unit_amount_decimal=part.unit_amount_decimal,
     )
-    line["pricing"]["unit_amount_decimal"] = part.unit_amount_decimal
-    return line

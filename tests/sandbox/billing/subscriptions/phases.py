@@ -27,6 +27,7 @@ ADDED_TERMS = frozenset(
 INVOICE_TERMS = frozenset({"days_until_due", "issuer"})
 ITEM_PERIOD = {"start": {"type": "max_item_period_start"}, "end": {"type": "min_item_period_end"}}  # Stripe's default
 NO_DISCOUNT = {"coupon": None, "discount": None, "promotion_code": None}
+DURATION_COUNTS_MAX = {"day": 36_525, "week": 5_218, "month": 1_200, "year": 100}  # a hundred years: an assumption
 
 
 def read_phases(world: World, given: Sequence[Parameters], start: int) -> list[StripeObject]:
@@ -181,7 +182,14 @@ def _end_of(given: Parameters, prices: Sequence[StripeObject], where: str, start
         return end
     if "duration" in given:
         duration = given["duration"]
-        return boundary(start, Interval(duration["interval"], duration.get("interval_count", 1)), 1)
+        count, longest = duration.get("interval_count", 1), DURATION_COUNTS_MAX[duration["interval"]]
+        if not 1 <= count <= longest:
+            raise StripeError(
+                f"This value must be between 1 and {longest}.",
+                code="parameter_invalid_integer",
+                param=f"{where}[duration][interval_count]",
+            )
+        return boundary(start, Interval(duration["interval"], count), 1)
     return boundary(start, interval_of(prices[0]), 1)
 
 

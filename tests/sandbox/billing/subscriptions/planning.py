@@ -10,13 +10,13 @@ from typing import Any
 from tests.sandbox.billing.invoices.discounts import replaced_discounts
 from tests.sandbox.billing.subscriptions.adjusting import Adjustment, credits_for, debits_for, usage_for
 from tests.sandbox.billing.subscriptions.anchoring import interval_of, period_around, spans_since, truncated
+from tests.sandbox.billing.subscriptions.cycles import begun
 from tests.sandbox.billing.subscriptions.editing import Edits, edited_items, redeem_discounts
 from tests.sandbox.billing.subscriptions.ending import planned_end
 from tests.sandbox.billing.subscriptions.item_terms import items_of, list_of_items
 from tests.sandbox.billing.subscriptions.pausing import pause_of
 from tests.sandbox.billing.subscriptions.pending_intervals import next_pending_invoice, pending_interval
 from tests.sandbox.billing.subscriptions.period_lines import Span, metered
-from tests.sandbox.billing.subscriptions.renewing import begun
 from tests.sandbox.billing.subscriptions.terms import changed_terms
 from tests.sandbox.billing.subscriptions.trials import wanted_trial_end
 from tests.sandbox.core.errors import StripeError, not_implemented
@@ -199,9 +199,13 @@ def _prorate(world: World, subscription: StripeObject, change: Change) -> None:
     edits = change.edits
     after = {**subscription, **change.fields}
     if change.new_periods or change.trial_from is not None:
+        unbilled = edits.removed + [before for before, item in edits.replaced if not metered(item)]
+        if change.trial_from is not None:  # whose usage is free
+            unbilled = items_of(subscription)
+        change.adjustments += usage_for(world, subscription, unbilled, edits.after)
         change.adjustments += credits_for(world, subscription, items_of(subscription), change.moment)
         return
-    usage = usage_for(world, subscription, edits.credited)
+    usage = usage_for(world, subscription, edits.credited, edits.after)
     unused = credits_for(world, subscription, edits.credited, change.moment)
     change.adjustments += usage + unused + debits_for(world, after, edits.debited, change.moment)
 

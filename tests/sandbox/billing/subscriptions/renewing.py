@@ -1,34 +1,22 @@
 """The life of a subscription by the clock: the next period and its invoice, the end at a chosen moment, expiry."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.sandbox.billing.invoices.invoicing import attach_pending_items, item_subscription, pending_items
 from tests.sandbox.billing.invoices.lines import resum
 from tests.sandbox.billing.invoices.voiding import void
-from tests.sandbox.billing.payments.collecting import end_subscription
-from tests.sandbox.billing.subscriptions import trials
-from tests.sandbox.billing.subscriptions.anchoring import interval_of, spans_since, truncated
+from tests.sandbox.billing.subscriptions.cycles import add_cycle_lines, begun, current_period, next_spans, period_end
+from tests.sandbox.billing.subscriptions.ended import end_subscription
 from tests.sandbox.billing.subscriptions.item_terms import items_of, list_of_items
-from tests.sandbox.billing.subscriptions.period_lines import Span, add_licensed_lines, add_usage_lines, metered
+from tests.sandbox.billing.subscriptions.period_lines import add_usage_lines, metered
 from tests.sandbox.billing.subscriptions.subscription_invoices import release, subscription_invoice
+from tests.sandbox.billing.subscriptions.trials import end_without_means, ends_without_means
 from tests.sandbox.billing.subscriptions.upcoming import tell_upcoming
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
 ALIVE = frozenset({"active", "past_due", "paused", "trialing", "unpaid"})
 INCOMPLETE_EXPIRES_AFTER_SECONDS = 23 * 3600
-DAY_SECONDS = 86_400
-
-
-def period_end(subscription: StripeObject) -> int:
-    """When the next of its items' periods ends."""
-    return min(int(item["current_period_end"]) for item in items_of(subscription))
-
-
-def current_period(subscription: StripeObject) -> tuple[int, int]:
-    """The latest start and the earliest end of its items' periods, as Stripe counts a subscription's own."""
-    return max(int(item["current_period_start"]) for item in items_of(subscription)), period_end(subscription)
 
 
 def renew_when_due(world: World, subscription: StripeObject) -> None:
@@ -42,7 +30,7 @@ def renew_when_due(world: World, subscription: StripeObject) -> None:
         if ends_at is not None and ends_at <= moment:
             close(world, subscription)
         elif subscription["status"] == "trialing" and subscription["trial_end"] == moment:
-            trials.end_by_clock(world, subscription)
+            _end_trial(world, subscription)
         else:
             renew(world, subscription)
 
@@ -102,39 +90,6 @@ def renew(world: World, subscription: StripeObject, **changes: Any) -> None:
     renew_when_due(world, subscription)
 
 
-def next_spans(subscription: StripeObject, items: Sequence[StripeObject]) -> dict[str, Span]:
-    """By item: what follows its current period, up to a cancellation that comes earlier."""
-    anchor = subscription["billing_cycle_anchor"]
-    spans = {}
-    for item in items:
-        start = item["current_period_end"]
-        following = spans_since(start, anchor, interval_of(item["price"]), start)[0]
-        spans[item["id"]] = truncated(following, subscription["cancel_at"])
-    return spans
-
-
-def begun(item: StripeObject, span: Span) -> StripeObject:
-    """A copy of the item in its next period."""
-    return {**item, "current_period_start": span.start, "current_period_end": span.end}
-
-
-def add_cycle_lines(
-    world: World,
-    invoice: StripeObject,
-    items: Sequence[StripeObject],
-    spans: Mapping[str, Span],
-    *,
-    with_usage: bool,
-) -> None:
-    """For each item, in their order: a licensed one's next period, a metered one's usage of the period that ended."""
-    for item in items:
-        if not metered(item):
-            add_licensed_lines(world, invoice, item, spans[item["id"]])
-        elif with_usage:
-            period = (item["current_period_start"], item["current_period_end"])
-            add_usage_lines(world, invoice, item, period, even_zero=True)
-
-
 def close(world: World, subscription: StripeObject) -> None:
     """End as planned. What still waits for an invoice of this subscription, and the last usage, gets a last one."""
     invoice = subscription_invoice(
@@ -154,3 +109,12 @@ def close(world: World, subscription: StripeObject) -> None:
     end_subscription(world, subscription, reason="cancellation_requested")
     if billed:
         release(world, subscription, invoice)
+
+
+def _end_trial(world: World, subscription: StripeObject) -> None:
+    """The trial is over: the first period that costs something begins, or else what `trial_settings` say."""
+    outcome = ends_without_means(world, subscription)
+    if outcome is None:
+        renew(world, subscription, status="active")
+    else:
+        end_without_means(world, subscription, outcome, {})

@@ -10,8 +10,10 @@ canceled, one that cannot enter its next phase is released.
 from collections.abc import Sequence
 from typing import Any
 
+from tests.sandbox.billing.periods import DAY_SECONDS
 from tests.sandbox.billing.subscriptions.changing import change_from_parameters
-from tests.sandbox.billing.subscriptions.ending import ENDED, cancel_subscription
+from tests.sandbox.billing.subscriptions.ended import ENDED
+from tests.sandbox.billing.subscriptions.ending import cancel_subscription
 from tests.sandbox.billing.subscriptions.phase_parameters import begins_anew, changing_parameters, starting_parameters
 from tests.sandbox.billing.subscriptions.starting import start_from_parameters
 from tests.sandbox.billing.subscriptions.unscheduling import cancel, complete, release
@@ -21,7 +23,7 @@ from tests.sandbox.world import World
 
 # Stripe's pages say seven days. The official flow of the event (CLI, subscription_schedule.expiring) expects it nine
 # days before the end, so nine it is.
-EXPIRING_BEFORE_SECONDS = 9 * 86_400
+EXPIRING_BEFORE_SECONDS = 9 * DAY_SECONDS
 
 
 def begin(world: World, schedule: StripeObject) -> None:

@@ -6,7 +6,9 @@ years), and Stripe's pages on test clocks (three customers a clock, three subscr
 
 from collections.abc import Iterator
 
-from tests.sandbox.billing.periods import Interval, boundary
+from tests.sandbox.billing.periods import DAY_SECONDS, Interval, boundary
+from tests.sandbox.billing.subscriptions.anchoring import interval_of
+from tests.sandbox.billing.subscriptions.ended import ENDED
 from tests.sandbox.core.clock import Clock, iso
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.store import StripeObject
@@ -17,8 +19,7 @@ SUBSCRIPTIONS_OF_CUSTOMER_MAX = 3
 INTERVALS_AT_ONCE_MAX = 2
 YEARS_AT_ONCE_MAX = 2
 # Stripe's examples show seven and thirty days; recorded from the real Stripe are thirty (stripe-python issue 789).
-LIFETIME_SECONDS = 30 * 86_400
-ENDED = frozenset({"canceled", "incomplete_expired"})
+LIFETIME_SECONDS = 30 * DAY_SECONDS
 SCHEDULED = frozenset({"not_started", "active"})
 
 
@@ -88,12 +89,8 @@ def _intervals(world: World, clock: Clock) -> Iterator[Interval]:
     for customer in customers_of(world, str(clock.id)):
         for subscription in world.store.where("subscription", "customer", customer["id"]):
             if subscription["status"] not in ENDED:
-                yield from (_interval(item["price"]) for item in subscription["items"]["data"])
+                yield from (interval_of(item["price"]) for item in subscription["items"]["data"])
         for schedule in world.store.where("subscription_schedule", "customer", customer["id"]):
             if schedule["status"] in SCHEDULED:
                 prices = [item["price"] for phase in schedule["phases"] for item in phase["items"]]
-                yield from (_interval(world.store.get("price", price)) for price in prices)
-
-
-def _interval(price: StripeObject) -> Interval:
-    return Interval(price["recurring"]["interval"], price["recurring"]["interval_count"])
+                yield from (interval_of(world.store.get("price", price)) for price in prices)

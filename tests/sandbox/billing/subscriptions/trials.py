@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from tests.sandbox.billing.payments.collecting import end_subscription
-from tests.sandbox.billing.subscriptions import renewing
+from tests.sandbox.billing.periods import DAY_SECONDS
+from tests.sandbox.billing.subscriptions.ended import end_subscription
 from tests.sandbox.billing.subscriptions.subscription_invoices import has_means
 from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.parameters import Parameters
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
-DAY_SECONDS = 86_400
 WARNED_BEFORE_SECONDS = 3 * DAY_SECONDS
 TRIAL_DAYS_MAX = 730  # two years, by the description of `trial_end` in Stripe's document
 
@@ -54,15 +53,6 @@ def ends_without_means(world: World, subscription: StripeObject) -> str | None:
     """What `trial_settings` want of a trial's end without a way to pay: "pause" or "cancel". None: bill as usual."""
     behavior = str(subscription["trial_settings"]["end_behavior"]["missing_payment_method"])
     return None if behavior == "create_invoice" or has_means(world, subscription) else behavior
-
-
-def end_by_clock(world: World, subscription: StripeObject) -> None:
-    """The trial is over: the first period that costs something begins, or else what `trial_settings` say."""
-    outcome = ends_without_means(world, subscription)
-    if outcome is None:
-        renewing.renew(world, subscription, status="active")
-    else:
-        end_without_means(world, subscription, outcome, {})
 
 
 def end_without_means(world: World, subscription: StripeObject, outcome: str, fields: dict[str, Any]) -> None:

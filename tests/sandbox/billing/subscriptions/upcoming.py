@@ -6,13 +6,12 @@ Stripe's document asks for an identifier of every invoice, so this one has that 
 from tests.sandbox.billing.invoices.invoicing import item_subscription, pending_items
 from tests.sandbox.billing.invoices.lines import line_of_item, shown_lines
 from tests.sandbox.billing.invoices.totals import invoice_totals, sum_lines, summed_line, taxability
-from tests.sandbox.billing.subscriptions import renewing
+from tests.sandbox.billing.periods import DAY_SECONDS
+from tests.sandbox.billing.subscriptions.cycles import add_cycle_lines, current_period, next_spans, period_end
 from tests.sandbox.billing.subscriptions.item_terms import items_of
 from tests.sandbox.billing.subscriptions.subscription_invoices import subscription_invoice
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
-
-DAY_SECONDS = 86_400
 
 
 def tell_upcoming(world: World, subscription: StripeObject, moment: int) -> None:
@@ -23,12 +22,7 @@ def tell_upcoming(world: World, subscription: StripeObject, moment: int) -> None
         ends_at = subscription["cancel_at"]
         goes_on = subscription["status"] in ("active", "past_due", "trialing")
         told = world.told_upcoming.get(subscription["id"]) == moment
-        if (
-            goes_on
-            and not told
-            and renewing.period_end(subscription) == moment
-            and (ends_at is None or ends_at > moment)
-        ):
+        if goes_on and not told and period_end(subscription) == moment and (ends_at is None or ends_at > moment):
             world.told_upcoming[subscription["id"]] = moment
             world.emit("invoice.upcoming", _upcoming_invoice(world, subscription))
 
@@ -38,9 +32,9 @@ def tell_upcoming(world: World, subscription: StripeObject, moment: int) -> None
 
 def _upcoming_invoice(world: World, subscription: StripeObject) -> StripeObject:
     """The renewal's draft, made and taken away again: nothing is attached, used up or kept."""
-    moment = renewing.period_end(subscription)
+    moment = period_end(subscription)
     ended = [item for item in items_of(subscription) if item["current_period_end"] == moment]
-    period = renewing.current_period(subscription)
+    period = current_period(subscription)
     invoice = subscription_invoice(world, subscription, reason="upcoming", period=period)
     invoice["next_payment_attempt"] = (
         moment + 3600 if subscription["collection_method"] == "charge_automatically" else None
@@ -49,8 +43,8 @@ def _upcoming_invoice(world: World, subscription: StripeObject) -> StripeObject:
     for item in reversed(pending_items(world, subscription["customer"])):
         if item_subscription(item) in (None, subscription["id"]) and item["currency"] == invoice["currency"]:
             lines.append(line_of_item(world, invoice, item))
-    spans = renewing.next_spans(subscription, ended)
-    renewing.add_cycle_lines(world, invoice, ended, spans, with_usage=subscription["status"] != "trialing")
+    spans = next_spans(subscription, ended)
+    add_cycle_lines(world, invoice, ended, spans, with_usage=subscription["status"] != "trialing")
     sums = sum_lines(world, invoice)
     reason = taxability(invoice)
     summed = [summed_line(line, line_sum, reason) for line, line_sum in zip(lines, sums, strict=True)]

@@ -24,6 +24,7 @@ app.conf.task_routes = {
     "billing.stripe.tasks.task_refresh_mirror": {"queue": MIRROR_QUEUE},
     "billing.*": {"queue": MONEY_QUEUE},
     "promotions.*": {"queue": MONEY_QUEUE},
+    "ledger.*": {"queue": MONEY_QUEUE},
 }
 
 
@@ -57,6 +58,8 @@ app.conf.beat_schedule = {
         "task": "metering.tasks.task_ensure_partitions",
         "schedule": crontab(hour="4", minute="0"),
     },
+    # When little else is recorded: what began before the seal with an older instant is refused and has to begin again.
+    "seal the journal": {"task": "ledger.tasks.task_seal_journal", "schedule": crontab(hour="4", minute="30")},
     "reconcile": {"task": "billing.reconciliation.tasks.task_reconcile", "schedule": crontab(hour="5", minute="0")},
 }
 # Tasks live in rooms as well as in apps (billing/stripe/tasks.py), so each room with tasks is named.
@@ -64,6 +67,7 @@ app.autodiscover_tasks(
     [
         "metering",
         "promotions",
+        "ledger",
         "billing.customers",
         "billing.subscriptions",
         "billing.rating",

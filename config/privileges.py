@@ -48,6 +48,8 @@ COLUMN_RIGHTS: dict[str, tuple[str, ...]] = {
 APPLICATION_FUNCTIONS = frozenset(
     {
         "ledger_close_account",
+        "ledger_decide_period",
+        "ledger_make_seal",
         "ledger_open_accounts",
         "ledger_post_entries",
         "ledger_reverse_entry",

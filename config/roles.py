@@ -27,7 +27,7 @@ _RATED_USAGE = _view("billing", "usageaccrual", "usageaccrualline", "grantdrawdo
 _INVOICES = _view("billing", "invoice", "invoiceline", "invoiceclose", "invoiceclosestep")
 _PAYMENTS = _view("billing", "payment", "customerbalancetransaction")
 _USAGE = _view("metering", "usageevent", "aggregationwindow", "meter")
-_LEDGER = _view("ledger", "account", "journalentry", "posting")
+_LEDGER = _view("ledger", "account", "journalentry", "posting", "periodclosing", "seal")
 _RECONCILIATION = _view("billing", "reconciliationrun", "discrepancy")
 _STRIPE = _view("billing", "inboxevent", "outboxintent")
 _CREDIT = (
@@ -52,6 +52,8 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_PAYMENTS,
             *_view("billing", "balancetransaction"),
             *_LEDGER,
+            "ledger.close_period",
+            "ledger.reopen_period",
             *_CREDIT,
             *_RECONCILIATION,
         )

@@ -13,6 +13,7 @@ from ledger.errors import InvalidAmount
 
 _MINUTEST_EXPONENT = -12
 _CURRENCY = re.compile(r"[A-Z]{3}")
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,14 @@ class JournalEntryDraft:
         The order of lines and the way an amount is written do not count; actor, memo and recorded_at do not either,
         because a retry may come from elsewhere.
         """
-        lines = sorted((line.account, plain_amount(line.amount)) for line in self.lines)
-        return digest([self.kind, canonical_instant(self.effective_at), sorted(self.cause.items()), lines])
+        return self.digest_of(canonical_instant(self.effective_at), self.plain_lines())
+
+    def plain_lines(self) -> list[tuple[str, str]]:
+        return [(line.account, plain_amount(line.amount)) for line in self.lines]
+
+    def digest_of(self, instant: str, lines: Iterable[tuple[str, str]]) -> str:
+        """As `body_digest`, for who has just written out the instant and the lines."""
+        return digest([self.kind, instant, sorted(self.cause.items()), sorted(lines)])
 
 
 def debit(code: str, amount: Decimal) -> Line:
@@ -103,16 +110,20 @@ def credit(code: str, amount: Decimal) -> Line:
 
 def plain_amount(amount: Decimal) -> str:
     """The amount without exponent and trailing zeros, exact however many digits it has."""
-    text = format(amount, "f")
+    text = str(amount)
+    if "E" in text:
+        text = format(amount, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def canonical_instant(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat(timespec="microseconds")
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    return instant.isoformat(timespec="microseconds")
 
 
 def digest(body: Iterable[object]) -> str:
-    return hashlib.sha256(msgspec.json.encode(body)).hexdigest()
+    return hashlib.sha256(_encode(body)).hexdigest()
 
 
 def require_aware(instant: datetime) -> None:

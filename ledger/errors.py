@@ -62,6 +62,20 @@ class AccountNotEmpty(LedgerError):
     template = "Account {about} holds value or keeps no balance, and cannot be closed."
 
 
+class PeriodClosed(LedgerError):
+    rule = "ledger_period_closed"
+    template = "The books are closed before {about}: nothing takes effect there any more."
+
+
+class PeriodOrder(LedgerError):
+    rule = "ledger_period_order"
+    template = "{about}."
+
+
+class PostingsUnderWay(LedgerError):
+    template = "Postings are under way that would fall into the period. Try again."
+
+
 class UnknownEntry(LedgerError):
     rule = "ledger_entry_unknown"
     template = "There is no entry {about}."
@@ -81,6 +95,7 @@ ERROR_BY_RULE: dict[str, type[LedgerError]] = {
         UnknownAccount,
         AccountClosed,
         CurrencyMismatch,
+        PeriodClosed,
         InsufficientBalance,
         IdempotencyConflict,
         AccountConflict,

@@ -220,15 +220,16 @@ def _account_body(spec: AccountSpec) -> dict[str, object]:
 
 
 def _entry_body(draft: JournalEntryDraft) -> dict[str, object]:
+    effective_at, lines = canonical_instant(draft.effective_at), draft.plain_lines()
     return {
         "idempotency_key": draft.idempotency_key,
         "kind": draft.kind,
         "memo": draft.memo,
-        "effective_at": canonical_instant(draft.effective_at),
+        "effective_at": effective_at,
         "actor": draft.actor,
         "cause": dict(draft.cause),
-        "body_digest": "\\x" + draft.body_digest(),
-        "lines": [(line.account, plain_amount(line.amount)) for line in draft.lines],
+        "body_digest": "\\x" + draft.digest_of(effective_at, lines),
+        "lines": lines,
     }
 
 

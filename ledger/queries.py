@@ -131,21 +131,15 @@ def balance_at(code: str, *, effective_at: datetime, known_at: datetime) -> Deci
     return _in_normal_direction(account, postings)
 
 
-def trial_balance() -> list[TrialBalanceRow]:
-    """Debits and credits of every account that has postings, by code. Reads the whole journal."""
+def trial_balance(*, effective_at: datetime | None = None, known_at: datetime | None = None) -> list[TrialBalanceRow]:
+    """
+    Debits and credits of every account that has postings, by code: what we believed at `known_at` that had been
+    posted with effect up to `effective_at`, both instants included; left out, they are no limit.
+
+    Reads the whole journal.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT account.code, account.currency, sums.debit, sums.credit
-            FROM (
-                SELECT account_id, coalesce(sum(amount) FILTER (WHERE amount > 0), 0) AS debit,
-                       coalesce(-sum(amount) FILTER (WHERE amount < 0), 0) AS credit
-                FROM ledger_posting GROUP BY account_id
-            ) AS sums
-            JOIN ledger_account AS account ON account.id = sums.account_id
-            ORDER BY account.code
-            """
-        )
+        cursor.execute(_TRIAL_BALANCE, {"effective_at": effective_at, "known_at": known_at})
         return [TrialBalanceRow(*row) for row in cursor.fetchall()]
 
 
@@ -289,6 +283,23 @@ def accounts_out_of_step() -> list[str]:
         cursor.execute(_ACCOUNTS_OUT_OF_STEP)
         return [row[0] for row in cursor.fetchall()]
 
+
+_TRIAL_BALANCE = """
+    SELECT account.code, account.currency, sums.debit, sums.credit
+    FROM (
+        SELECT posting.account_id, coalesce(sum(posting.amount) FILTER (WHERE posting.amount > 0), 0) AS debit,
+               coalesce(-sum(posting.amount) FILTER (WHERE posting.amount < 0), 0) AS credit
+        FROM ledger_posting AS posting
+        WHERE (%(effective_at)s::timestamptz IS NULL AND %(known_at)s::timestamptz IS NULL)
+           OR posting.entry_id IN (
+                SELECT id FROM ledger_journalentry
+                WHERE effective_at <= coalesce(%(effective_at)s::timestamptz, 'infinity')
+                  AND recorded_at <= coalesce(%(known_at)s::timestamptz, 'infinity'))
+        GROUP BY posting.account_id
+    ) AS sums
+    JOIN ledger_account AS account ON account.id = sums.account_id
+    ORDER BY account.code
+"""
 
 _OUT_OF_BALANCE = """
     WITH chain AS (

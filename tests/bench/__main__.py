@@ -12,7 +12,7 @@ from rich.console import Console
 from config.stack import Stack, StackError, termination_raises
 from config.stack.template import STACK_ROOT
 
-ON_SERVICES = ("ingest", "close")
+ON_SERVICES = ("ingest", "close", "ledger")
 WITHOUT_SERVICES = ("stripe_sandbox",)
 BENCHMARKS = (*ON_SERVICES, *WITHOUT_SERVICES)
 

@@ -1,7 +1,7 @@
 """What the ledger answers."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -67,6 +67,30 @@ def test_trial_balance_has_both_sides_of_every_account() -> None:
         TrialBalanceRow(GRANT, "USD", Decimal(1), Decimal(3)),
         TrialBalanceRow(REVENUE, "USD", Decimal(0), Decimal(1)),
     ]
+
+
+def test_trial_balance_at_two_times_is_what_was_believed_and_what_was_so() -> None:
+    """docs/ledger-examples.md: usage of the 1st that arrived on the 3rd, after the books of the 1st had been read."""
+    second = FIRST + timedelta(days=1)
+    post_journal_entry(accrual("on time", "10"), recorded_at=FIRST)
+    post_journal_entry(accrual("late", "2.5"), recorded_at=THIRD)
+    post_journal_entry(replace(accrual("new", "4"), effective_at=THIRD), recorded_at=THIRD)
+
+    def trial(effective_at: datetime | None, known_at: datetime | None) -> list[TrialBalanceRow]:
+        return queries.trial_balance(effective_at=effective_at, known_at=known_at)
+
+    def rows(amount: str) -> list[TrialBalanceRow]:
+        return [
+            TrialBalanceRow(REVENUE, "USD", Decimal(0), Decimal(amount)),
+            TrialBalanceRow(UNBILLED, "USD", Decimal(amount), Decimal(0)),
+        ]
+
+    assert trial(second, second) == rows("10")
+    assert trial(second, THIRD) == rows("12.5")
+    assert trial(THIRD, second) == rows("10")
+    assert trial(THIRD, THIRD) == trial(THIRD, None) == trial(None, THIRD) == trial(None, None) == rows("16.5")
+    assert trial(second, None) == rows("12.5")
+    assert trial(FIRST - timedelta(days=1), None) == []
 
 
 @pytest.mark.parametrize(("code", "balances"), [(GRANT, [6, 7, 8, 9, 10]), (REVENUE, [None] * 4), (PROMOTIONS, [None])])

@@ -13,8 +13,8 @@
 --   ledger_account_fixed         nothing else of an account changes; it opens empty, and closes once
 --
 -- They are statement triggers over transition tables: one pass a batch, not one call a row. The kind of join is fixed in each
--- because a plan made in a session's first minute, on small tables, is kept for all its later batches: rows of the
--- journal are looked up one by one through an index, and two transition tables are hashed.
+-- because a plan made in a session's first minute, on small tables, is kept for all its later batches. All is hashed; from the
+-- journal only the span of ids of the batch is read (ids are drawn together), or one span of versions of each account.
 
 ALTER TABLE ledger_journalentry
     ADD CONSTRAINT ledger_entry_digest CHECK (octet_length(body_digest) = 32),
@@ -44,10 +44,19 @@ CREATE TRIGGER ledger_append_only BEFORE DELETE OR TRUNCATE ON ledger_account
 CREATE FUNCTION ledger_allows_currencies(p_kind text) RETURNS boolean LANGUAGE sql IMMUTABLE
     RETURN p_kind = 'fx' OR starts_with(p_kind, 'fx_');
 
+-- Of an entry in several currencies: whether one of them does not sum to zero.
+CREATE FUNCTION ledger_is_unbalanced(p_entry_id bigint) RETURNS boolean LANGUAGE plpgsql STABLE
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM ledger_posting AS posting JOIN ledger_account AS account ON account.id = posting.account_id
+        WHERE posting.entry_id = p_entry_id GROUP BY account.currency HAVING sum(posting.amount) <> 0);
+END $$;
+
 
 CREATE FUNCTION ledger_require_whole_entries() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, public, pg_temp
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off AS $$
 DECLARE
     broken bigint;
 BEGIN
@@ -60,8 +69,10 @@ BEGIN
 
     -- Their sums and line numbers are checked where the postings arrive, so the second line stands for all.
     SELECT entry.id INTO broken FROM added AS entry
-    WHERE NOT EXISTS (SELECT FROM ledger_posting AS posting WHERE posting.entry_id = entry.id AND posting.line_no = 2)
-    LIMIT 1;
+    LEFT JOIN ledger_posting AS posting
+        ON posting.entry_id = entry.id AND posting.line_no = 2
+       AND posting.entry_id BETWEEN (SELECT min(id) FROM added) AND (SELECT max(id) FROM added)
+    WHERE posting.entry_id IS NULL LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'Entry % has fewer than two postings', broken
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_entry_empty';
@@ -89,7 +100,7 @@ CREATE TRIGGER ledger_entry_rules AFTER INSERT ON ledger_journalentry REFERENCIN
 
 CREATE FUNCTION ledger_require_sound_postings() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, public, pg_temp
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off AS $$
 DECLARE
     broken record;
 BEGIN
@@ -99,25 +110,34 @@ BEGIN
                     THEN 'ledger_entry_sealed'
                 WHEN sums.unknown THEN 'ledger_account_unknown'
                 WHEN sums.closed THEN 'ledger_account_closed'
-                WHEN sums.currency_count > 1 AND NOT ledger_allows_currencies(entry.kind) THEN 'ledger_entry_currency'
+                WHEN sums.currency <> sums.last_currency AND NOT ledger_allows_currencies(entry.kind)
+                    THEN 'ledger_entry_currency'
+                WHEN sums.out_of_chain THEN 'ledger_balance_chain'
                 ELSE 'ledger_entry_balanced' END AS rule
     INTO broken
     FROM (
-        SELECT entry_id, min(currency) AS currency, count(*) AS currency_count, sum(line_count) AS line_count,
-               min(first_line) AS first_line, max(last_line) AS last_line, bool_or(net <> 0) AS unbalanced,
-               bool_or(unknown) AS unknown, bool_or(closed) AS closed
-        FROM (
-            SELECT posting.entry_id, account.currency, count(*) AS line_count, min(posting.line_no) AS first_line,
-                   max(posting.line_no) AS last_line, sum(posting.amount) AS net, bool_or(account.id IS NULL) AS unknown,
-                   bool_or(account.closed_at IS NOT NULL) AS closed
-            FROM added AS posting LEFT JOIN ledger_account AS account ON account.id = posting.account_id
-            GROUP BY posting.entry_id, account.currency
-        ) AS by_currency GROUP BY entry_id
+        SELECT posting.entry_id, count(*) AS line_count, min(posting.line_no) AS first_line,
+               max(posting.line_no) AS last_line, sum(posting.amount) AS net,
+               min(account.currency) AS currency, max(account.currency) AS last_currency,
+               bool_or(account.id IS NULL) AS unknown, bool_or(account.closed_at IS NOT NULL) AS closed,
+               -- Up to an account's version its chain is proved where the account is updated; beyond it nothing may lie.
+               bool_or(CASE WHEN account.keeps_balance
+                       THEN posting.account_version IS NULL OR posting.account_version > account.version
+                       ELSE posting.account_version IS NOT NULL END) AS out_of_chain
+        FROM added AS posting
+        LEFT JOIN (
+            SELECT id, currency, closed_at, keeps_balance, version FROM ledger_account
+            WHERE id = ANY (ARRAY(SELECT DISTINCT account_id FROM added)) OFFSET 0
+        ) AS account ON account.id = posting.account_id
+        GROUP BY posting.entry_id
     ) AS sums
     LEFT JOIN ledger_journalentry AS entry
         ON entry.id = sums.entry_id AND entry.recorded_xid = pg_current_xact_id()::text::bigint
+       AND entry.id BETWEEN (SELECT min(entry_id) FROM added) AND (SELECT max(entry_id) FROM added)
     WHERE entry.id IS NULL OR sums.first_line <> 1 OR sums.last_line <> sums.line_count OR sums.unknown OR sums.closed
-       OR sums.unbalanced OR (sums.currency_count > 1 AND NOT ledger_allows_currencies(entry.kind))
+       OR sums.out_of_chain
+       OR CASE WHEN sums.currency = sums.last_currency THEN sums.net <> 0
+               ELSE NOT ledger_allows_currencies(entry.kind) OR ledger_is_unbalanced(sums.entry_id) END
     LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'The postings of entry % are refused: % (%)', broken.entry_id, broken.rule, broken.currency
@@ -130,76 +150,61 @@ CREATE TRIGGER ledger_posting_rules AFTER INSERT ON ledger_posting REFERENCING N
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_require_sound_postings();
 
 
--- Each new posting of an account continues where the one before it ended, and the last one is where the account stands.
+CREATE FUNCTION ledger_require_fixed_account() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'Account % changes by its postings only', OLD.id
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_account_fixed';
+END $$;
+
+-- A condition instead of a function: it is asked of every account of every batch.
+CREATE TRIGGER ledger_account_fixed AFTER UPDATE ON ledger_account
+    FOR EACH ROW WHEN (
+        (OLD.id, OLD.code, OLD.kind, OLD.currency, OLD.normal_side, OLD.customer_key, OLD.floor, OLD.keeps_balance)
+        IS DISTINCT FROM
+        (NEW.id, NEW.code, NEW.kind, NEW.currency, NEW.normal_side, NEW.customer_key, NEW.floor, NEW.keeps_balance)
+        OR (OLD.closed_at IS NOT NULL AND NEW.closed_at IS DISTINCT FROM OLD.closed_at))
+    EXECUTE FUNCTION ledger_require_fixed_account();
+
+
+-- From where an account stood to where it stands lie its new postings, one for each version, each continuing where the one
+-- before it ended. As no posting may lie beyond its account's version, the chain has never been broken before.
 CREATE FUNCTION ledger_require_balance_chain() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, public, pg_temp
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off AS $$
 DECLARE
-    broken record;
+    broken bigint;
 BEGIN
-    SELECT step.entry_id, step.account_id INTO broken
+    SELECT step.id INTO broken
     FROM (
-        SELECT posting.entry_id, posting.account_id, account.keeps_balance, account.balance, account.version,
+        SELECT was.id, was.version AS version_was, was.balance AS balance_was, now.version, now.balance,
                posting.account_version, posting.balance_after,
-               CASE account.normal_side WHEN 'D' THEN posting.amount ELSE -posting.amount END AS change,
-               lag(posting.account_version) OVER chain AS version_before,
-               lag(posting.balance_after) OVER chain AS balance_before,
+               CASE now.normal_side WHEN 'D' THEN posting.amount ELSE -posting.amount END AS change,
+               lag(posting.account_version, 1, was.version) OVER chain AS version_before,
+               lag(posting.balance_after, 1, was.balance) OVER chain AS balance_before,
                lead(posting.account_version) OVER chain IS NULL AS is_last
-        FROM added AS posting JOIN ledger_account AS account ON account.id = posting.account_id
-        WINDOW chain AS (PARTITION BY posting.account_id ORDER BY posting.account_version)
+        FROM before AS was JOIN after AS now ON now.id = was.id
+        -- One search of the index for each account, whatever the planner believes.
+        LEFT JOIN LATERAL (
+            SELECT account_version, balance_after, amount FROM ledger_posting
+            WHERE account_id = was.id AND account_version > was.version AND account_version <= now.version OFFSET 0
+        ) AS posting ON true
+        WINDOW chain AS (PARTITION BY was.id ORDER BY posting.account_version)
     ) AS step
-    LEFT JOIN ledger_posting AS earlier
-        ON step.version_before IS NULL
-       AND earlier.account_id = step.account_id AND earlier.account_version = step.account_version - 1
-    WHERE CASE WHEN step.keeps_balance THEN
-               step.account_version IS NULL
-               OR step.account_version <> coalesce(step.version_before, earlier.account_version, 0) + 1
-               OR step.balance_after <> coalesce(step.balance_before, earlier.balance_after, 0) + step.change
-               OR (step.is_last AND (step.account_version, step.balance_after) <> (step.version, step.balance))
-          ELSE step.account_version IS NOT NULL END
+    WHERE CASE WHEN step.account_version IS NULL THEN (step.version, step.balance) <> (step.version_was, step.balance_was)
+          ELSE step.account_version <> step.version_before + 1
+            OR step.balance_after <> step.balance_before + step.change
+            OR (step.is_last AND (step.account_version, step.balance_after) <> (step.version, step.balance)) END
     LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'Entry % breaks the chain of balances of account %', broken.entry_id, broken.account_id
+        RAISE EXCEPTION 'The postings of account % do not lead to where it stands', broken
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_balance_chain';
     END IF;
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER ledger_balance_chain AFTER INSERT ON ledger_posting REFERENCING NEW TABLE AS added
-    FOR EACH STATEMENT EXECUTE FUNCTION ledger_require_balance_chain();
-
-
-CREATE FUNCTION ledger_require_fixed_accounts() RETURNS trigger LANGUAGE plpgsql
-    SET search_path = pg_catalog, public, pg_temp
-    SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off AS $$
-DECLARE
-    broken record;
-BEGIN
-    -- Every old row finds its new one unless something else than balance, version or a first closing changed.
-    SELECT was.id, now.id IS NULL AS changed INTO broken
-    FROM before AS was
-    LEFT JOIN after AS now
-        ON now.id = was.id AND now.code = was.code AND now.kind = was.kind AND now.currency = was.currency
-       AND now.normal_side = was.normal_side AND now.customer_key IS NOT DISTINCT FROM was.customer_key
-       AND now.floor IS NOT DISTINCT FROM was.floor AND now.keeps_balance = was.keeps_balance
-       AND (was.closed_at IS NULL OR now.closed_at IS NOT DISTINCT FROM was.closed_at)
-    WHERE now.id IS NULL
-       OR ((now.balance, now.version) <> (was.balance, was.version)
-           AND (now.version <= was.version OR now.balance IS DISTINCT FROM (
-               SELECT posting.balance_after FROM ledger_posting AS posting
-               WHERE posting.account_id = now.id AND posting.account_version = now.version)))
-    LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'Account % changes by its postings only', broken.id
-            USING ERRCODE = 'check_violation',
-                  CONSTRAINT = CASE WHEN broken.changed THEN 'ledger_account_fixed' ELSE 'ledger_balance_chain' END;
-    END IF;
-    RETURN NULL;
-END $$;
-
-CREATE TRIGGER ledger_account_fixed AFTER UPDATE ON ledger_account
+CREATE TRIGGER ledger_balance_chain AFTER UPDATE ON ledger_account
     REFERENCING OLD TABLE AS before NEW TABLE AS after
-    FOR EACH STATEMENT EXECUTE FUNCTION ledger_require_fixed_accounts();
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_require_balance_chain();
 
 
 CREATE FUNCTION ledger_require_empty_account() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -9,7 +9,8 @@ CREATE TYPE ledger_draft AS (
     place integer, idempotency_key text, kind text, memo text, effective_at timestamptz, actor text, cause jsonb,
     body_digest bytea, reverses_id bigint);
 CREATE TYPE ledger_draft_line AS (place integer, line_no smallint, account_code text, amount numeric);
--- entry_id: what the key already posted. repeats: the place of the draft in the same batch that this one repeats.
+-- Why a draft is not written. entry_id: its key already posted that. repeats: the place of the draft in the same batch that
+-- it repeats. rule: it is refused. A draft that is written has no verdict, so that an ordinary batch carries none.
 CREATE TYPE ledger_verdict AS (place integer, entry_id bigint, repeats integer, rule text, about text);
 
 
@@ -19,21 +20,27 @@ CREATE FUNCTION ledger_lock_accounts(p_lines ledger_draft_line[]) RETURNS ledger
     SET enable_seqscan = off AS $$
 DECLARE
     codes text[] := ARRAY(SELECT DISTINCT account_code FROM unnest(p_lines));
-BEGIN
-    RETURN ARRAY(
+    accounts ledger_account[] := ARRAY(
         SELECT locked::ledger_account FROM (
             SELECT * FROM ledger_account WHERE code = ANY (codes) AND keeps_balance ORDER BY id FOR NO KEY UPDATE
-        ) AS locked
-    ) || ARRAY(SELECT system FROM ledger_account AS system WHERE code = ANY (codes) AND NOT keeps_balance);
+        ) AS locked);
+BEGIN
+    IF cardinality(accounts) < cardinality(codes) THEN
+        codes := ARRAY(SELECT unnest(codes) EXCEPT SELECT code FROM unnest(accounts));
+        accounts := accounts || ARRAY(
+            SELECT system FROM ledger_account AS system WHERE code = ANY (codes) AND NOT keeps_balance);
+    END IF;
+    RETURN accounts;
 END $$;
 
 
--- What each draft is on its own: a repeat, a key used for another body, ill formed, or (all null) fit to post.
+-- What each draft is on its own: a repeat, a key used for another body, ill formed, or (no verdict) fit to post.
 CREATE FUNCTION ledger_judge_each(p_drafts ledger_draft[], p_lines ledger_draft_line[], p_accounts ledger_account[])
 RETURNS ledger_verdict[] LANGUAGE plpgsql
     SET enable_nestloop = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     keys text[] := ARRAY(SELECT idempotency_key FROM unnest(p_drafts));
+    closed_before timestamptz := ledger_closed_before();
 BEGIN
     RETURN ARRAY(
         WITH known AS MATERIALIZED (
@@ -64,7 +71,8 @@ BEGIN
                         WHEN shape.closed IS NOT NULL THEN 'ledger_account_closed'
                         WHEN shape.currency_count > 1 AND NOT ledger_allows_currencies(draft.kind)
                             THEN 'ledger_entry_currency'
-                        WHEN shape.unbalanced IS NOT NULL THEN 'ledger_entry_balanced' END AS rule
+                        WHEN shape.unbalanced IS NOT NULL THEN 'ledger_entry_balanced'
+                        WHEN draft.effective_at < closed_before THEN 'ledger_period_closed' END AS rule
             FROM unnest(p_drafts) AS draft
             LEFT JOIN shape ON shape.place = draft.place
             LEFT JOIN known ON known.idempotency_key = draft.idempotency_key
@@ -73,8 +81,9 @@ BEGIN
                    CASE rule WHEN 'ledger_key_reused' THEN idempotency_key WHEN 'ledger_posting_amount' THEN ill_amount
                              WHEN 'ledger_account_unknown' THEN unknown WHEN 'ledger_account_closed' THEN closed
                              WHEN 'ledger_entry_currency' THEN currencies WHEN 'ledger_entry_balanced' THEN unbalanced
+                             WHEN 'ledger_period_closed' THEN closed_before::date::text
                    END)::ledger_verdict
-        FROM judged ORDER BY place
+        FROM judged WHERE rule IS NOT NULL OR known_id IS NOT NULL
     );
 END $$;
 
@@ -100,8 +109,8 @@ BEGIN
                        sum(CASE account.normal_side WHEN 'D' THEN line.amount ELSE -line.amount END) AS change
                 FROM unnest(p_lines) AS line
                 JOIN unnest(p_accounts) AS account ON account.code = line.account_code
-                JOIN unnest(p_verdicts) AS verdict ON verdict.place = line.place
-                WHERE account.floor IS NOT NULL AND verdict.rule IS NULL AND verdict.entry_id IS NULL
+                LEFT JOIN unnest(p_verdicts) AS verdict ON verdict.place = line.place
+                WHERE account.floor IS NOT NULL AND verdict.place IS NULL
                 GROUP BY line.place, account.id, account.balance, account.floor
             ) AS movement
         ) AS step
@@ -115,7 +124,7 @@ CREATE FUNCTION ledger_judge_in_order(
     p_drafts ledger_draft[], p_lines ledger_draft_line[], p_accounts ledger_account[], p_verdicts ledger_verdict[])
 RETURNS ledger_verdict[] LANGUAGE plpgsql SET enable_nestloop = off SET enable_mergejoin = off AS $$
 DECLARE
-    verdicts ledger_verdict[] := p_verdicts;
+    verdicts ledger_verdict[] := '{}';
     held numeric[] := ARRAY(SELECT balance FROM unnest(p_accounts));
     floors numeric[] := ARRAY(SELECT floor FROM unnest(p_accounts));
     first_by_key integer[] := array_fill(NULL::integer, ARRAY[greatest(cardinality(p_drafts), 1)]);
@@ -125,10 +134,10 @@ DECLARE
     breaks integer;
 BEGIN
     FOR draft IN
-        SELECT d.place, d.idempotency_key, d.body_digest, verdict.entry_id, verdict.rule,
+        SELECT d.place, d.idempotency_key, d.body_digest, verdict.entry_id, verdict.rule, verdict.about,
                min(d.place) OVER (PARTITION BY d.idempotency_key) AS key_no, movement.accounts, movement.changes
         FROM unnest(p_drafts) AS d
-        JOIN unnest(p_verdicts) AS verdict ON verdict.place = d.place
+        LEFT JOIN unnest(p_verdicts) AS verdict ON verdict.place = d.place
         LEFT JOIN (
             SELECT net.place, array_agg(net.account_no) AS accounts, array_agg(net.change) AS changes
             FROM (
@@ -142,14 +151,16 @@ BEGIN
         ) AS movement ON movement.place = d.place
         ORDER BY d.place
     LOOP
-        CONTINUE WHEN draft.entry_id IS NOT NULL OR draft.rule = 'ledger_key_reused';
         first_place := first_by_key[draft.key_no];
-        IF first_place IS NOT NULL AND digests[first_place] = draft.body_digest THEN
-            verdicts[draft.place] := ROW(draft.place, NULL, first_place, NULL, NULL)::ledger_verdict;
+        IF draft.entry_id IS NOT NULL OR draft.rule = 'ledger_key_reused'
+           OR (draft.rule IS NOT NULL AND first_place IS NULL) THEN
+            verdicts := verdicts || ROW(draft.place, draft.entry_id, NULL, draft.rule, draft.about)::ledger_verdict;
+        ELSIF digests[first_place] = draft.body_digest THEN
+            verdicts := verdicts || ROW(draft.place, NULL, first_place, NULL, NULL)::ledger_verdict;
         ELSIF first_place IS NOT NULL THEN
-            verdicts[draft.place] :=
-                ROW(draft.place, NULL, NULL, 'ledger_key_reused', draft.idempotency_key)::ledger_verdict;
-        ELSIF draft.rule IS NULL THEN
+            verdicts := verdicts
+                || ROW(draft.place, NULL, NULL, 'ledger_key_reused', draft.idempotency_key)::ledger_verdict;
+        ELSE
             breaks := NULL;
             FOR i IN 1..cardinality(draft.accounts) LOOP
                 IF held[draft.accounts[i]] + draft.changes[i] < floors[draft.accounts[i]] THEN
@@ -157,8 +168,8 @@ BEGIN
                 END IF;
             END LOOP;
             IF breaks IS NOT NULL THEN
-                verdicts[draft.place] :=
-                    ROW(draft.place, NULL, NULL, 'ledger_account_floor', p_accounts[breaks].code)::ledger_verdict;
+                verdicts := verdicts
+                    || ROW(draft.place, NULL, NULL, 'ledger_account_floor', p_accounts[breaks].code)::ledger_verdict;
             ELSE
                 first_by_key[draft.key_no] := draft.place;
                 FOR i IN 1..cardinality(draft.accounts) LOOP
@@ -186,8 +197,8 @@ BEGIN
     WITH entry AS MATERIALIZED (
         -- Drawn under the locks and in order of place: within an account, ids rise as versions do.
         SELECT nextval('ledger_journalentry_id_seq') AS id, accepted.* FROM (
-            SELECT draft.* FROM unnest(p_drafts) AS draft JOIN unnest(p_verdicts) AS verdict USING (place)
-            WHERE verdict.rule IS NULL AND verdict.entry_id IS NULL AND verdict.repeats IS NULL ORDER BY place
+            SELECT draft.* FROM unnest(p_drafts) AS draft LEFT JOIN unnest(p_verdicts) AS verdict USING (place)
+            WHERE verdict.place IS NULL ORDER BY place
         ) AS accepted
     ), line AS MATERIALIZED (
         SELECT entry.id AS entry_id, line.line_no, account.id AS account_id, account.keeps_balance, line.amount,
@@ -214,12 +225,11 @@ BEGIN
         FROM line AS last
         WHERE account.id = last.account_id AND account.id = ANY (account_ids) AND last.is_last AND last.keeps_balance
     )
-    SELECT verdict.place, coalesce(entry.id, verdict.entry_id, first.id), entry.id IS NOT NULL, verdict.rule,
-           verdict.about
-    FROM unnest(p_verdicts) AS verdict
-    LEFT JOIN entry ON entry.place = verdict.place
-    LEFT JOIN entry AS first ON first.place = verdict.repeats
-    ORDER BY verdict.place;
+    SELECT entry.place, entry.id, true, NULL, NULL FROM entry
+    UNION ALL
+    SELECT verdict.place, coalesce(verdict.entry_id, first.id), false, verdict.rule, verdict.about
+    FROM unnest(p_verdicts) AS verdict LEFT JOIN entry AS first ON first.place = verdict.repeats
+    ORDER BY place;
 END $$;
 
 
@@ -324,6 +334,6 @@ END;
 
 -- EXECUTE is granted to the application's role after every migration (config/privileges.py), on the four named on top only.
 REVOKE ALL ON FUNCTION ledger_refuse_change, ledger_allows_currencies, ledger_require_whole_entries,
-    ledger_require_sound_postings, ledger_require_balance_chain, ledger_require_fixed_accounts, ledger_require_empty_account,
-    ledger_lock_accounts, ledger_judge_each, ledger_judge_needs_order, ledger_judge_in_order, ledger_write_accepted,
-    ledger_post_entries, ledger_reverse_entry, ledger_open_accounts, ledger_close_account FROM PUBLIC;
+    ledger_is_unbalanced, ledger_require_sound_postings, ledger_require_balance_chain, ledger_require_fixed_account,
+    ledger_require_empty_account, ledger_lock_accounts, ledger_judge_each, ledger_judge_needs_order,
+    ledger_judge_in_order, ledger_write_accepted, ledger_post_entries, ledger_reverse_entry, ledger_open_accounts, ledger_close_account FROM PUBLIC;

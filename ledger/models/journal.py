@@ -113,7 +113,7 @@ class JournalEntry(models.Model):
         db_index=False,
         db_constraint=False,
     )
-    # The database transaction that wrote it. Postings can join it only there; seals will cut by it.
+    # The database transaction that wrote it. Postings can join it only there; seals cut by it.
     recorded_xid = models.BigIntegerField(editable=False)
 
     class Meta:
@@ -128,6 +128,8 @@ class JournalEntry(models.Model):
             # Entries of a span of time (queries.postings_sum, the admin's dates). Entries arrive nearly in order of
             # time, so block ranges do; a B-tree would cost every posting.
             BrinIndex(name="ledger_entry_effective", fields=["effective_at"], pages_per_range=16, autosummarize=True),
+            # The entries of a seal. Transactions are numbered as they come, so block ranges do here, too.
+            BrinIndex(name="ledger_entry_recorded", fields=["recorded_xid"], pages_per_range=16, autosummarize=True),
         ]
 
     def __str__(self) -> str:

@@ -1,17 +1,16 @@
 """`manage.py verify_ledger`: prove the ledger from its raw rows."""
 
 import json
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from config.interruption import stopping_on_interrupt
 from ledger import verification
 from ledger.verification import Extent, Step
 
@@ -51,7 +50,7 @@ class Command(BaseCommand):
             self.stdout.write(
                 json.dumps({"rule": "ledger_seal_kept", "entry": None, "about": "no seal has the kept hash"})
             )
-        with _stopping_on_interrupt() as stop, _progress(verification.extent()) as show:
+        with stopping_on_interrupt() as stop, _progress(verification.extent()) as show:
             for step in _steps(from_seal, from_entry):
                 for fault in step.faults:
                     self.stdout.write(json.dumps(asdict(fault)))
@@ -97,24 +96,6 @@ def _go_on(step: Step) -> str:
 
 def _is_hash(text: str) -> bool:
     return len(text) == 64 and all(digit in "0123456789abcdef" for digit in text.lower())
-
-
-@contextmanager
-def _stopping_on_interrupt() -> Iterator[list[int]]:
-    """Yields a list that an interrupt fills: the step under way is finished first. A second one ends at once."""
-    received: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

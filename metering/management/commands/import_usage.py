@@ -2,11 +2,9 @@
 
 import argparse
 import json
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from config import clock
+from config.interruption import stopping_on_interrupt
 from metering.import_rules import BadRule, ImportRules, check_rules, split_pairs
 from metering.imports import DEFAULT_BATCH, Format, ImportedTwiceAtOnce, ImportPlan, UnreadableFile, run_import
 
@@ -68,7 +67,7 @@ class Command(BaseCommand):
         for line in plan.rules.stated():
             self.stdout.write(line)
         try:
-            with _stopping_on_interrupt() as stop, _progress(plan.path) as on_progress:
+            with stopping_on_interrupt() as stop, _progress(plan.path) as on_progress:
                 summary = run_import(plan, now=clock.now, on_progress=on_progress, should_stop=lambda: bool(stop))
         except (UnreadableFile, ImportedTwiceAtOnce) as error:
             raise CommandError(str(error), returncode=EXIT_USAGE) from error
@@ -127,24 +126,6 @@ def _format(path: Path, given: Format | None) -> Format:
     if path.suffix.lower() not in endings:
         raise BadRule(f"{path.name}: add --format csv or --format jsonl")
     return endings[path.suffix.lower()]
-
-
-@contextmanager
-def _stopping_on_interrupt() -> Iterator[list[int]]:
-    """Yields a list that an interrupt fills: the batch under way is finished first. A second one ends at once."""
-    received: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

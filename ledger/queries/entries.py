@@ -1,0 +1,102 @@
+"""Entries with their lines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from ledger.errors import UnknownEntry
+from ledger.models import JournalEntry, Posting
+
+
+@dataclass(frozen=True, slots=True)
+class EntryLine:
+    line_no: int
+    account_id: int
+    account: str
+    currency: str
+    amount: Decimal
+
+    @property
+    def debit(self) -> Decimal | None:
+        return self.amount if self.amount > 0 else None
+
+    @property
+    def credit(self) -> Decimal | None:
+        return -self.amount if self.amount < 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    id: int
+    idempotency_key: str
+    kind: str
+    memo: str
+    effective_at: datetime
+    recorded_at: datetime
+    actor: str
+    cause: Mapping[str, str]
+    reverses: int | None
+    reversed_by: int | None
+    lines: tuple[EntryLine, ...]
+
+
+def entry(entry_id: int) -> Entry:
+    """
+    One entry with its lines, in their order.
+
+    :raises UnknownEntry: if there is none with this id.
+    """
+    found = find_entry(entry_id)
+    if found is None:
+        raise UnknownEntry(str(entry_id))
+    return found
+
+
+def find_entry(entry_id: int) -> Entry | None:
+    """As `entry`, but None if there is none with this id."""
+    found = JournalEntry.objects.filter(pk=entry_id).first()
+    if found is None:
+        return None
+    return Entry(
+        id=found.pk,
+        idempotency_key=found.idempotency_key,
+        kind=found.kind,
+        memo=found.memo,
+        effective_at=found.effective_at,
+        recorded_at=found.recorded_at,
+        actor=found.actor,
+        cause=found.cause,
+        reverses=found.reverses_id,
+        reversed_by=reversal_of(entry_id),
+        lines=lines_of(entry_id),
+    )
+
+
+def lines_of(entry_id: int) -> tuple[EntryLine, ...]:
+    """The lines of an entry, in their order; none if there is no such entry."""
+    return tuple(
+        EntryLine(
+            line_no=posting.line_no,
+            account_id=posting.account_id,
+            account=posting.account.code,
+            currency=posting.account.currency,
+            amount=posting.amount,
+        )
+        for posting in Posting.objects.filter(entry_id=entry_id).select_related("account").order_by("line_no")
+    )
+
+
+def reversal_of(entry_id: int) -> int | None:
+    """The entry that reversed this one, if one did."""
+    return JournalEntry.objects.filter(idempotency_key=f"reversal:{entry_id}").values_list("pk", flat=True).first()
+
+
+def entry_by_key(idempotency_key: str) -> Entry | None:
+    """The entry that a key recorded, if it did."""
+    entry_id = JournalEntry.objects.filter(idempotency_key=idempotency_key).values_list("pk", flat=True).first()
+    return None if entry_id is None else find_entry(entry_id)
+
+
+def count_entries() -> int:
+    return JournalEntry.objects.count()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -56,7 +57,12 @@ class AccountSpec:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntryDraft:
-    """One business fact to record. The key is made by the caller before the first try and says what the fact is."""
+    """
+    One business fact to record. The key is made by the caller before the first try and says what the fact is.
+
+    `moves_to_open_period` is for facts that may arrive late: one that happened in a closed period takes effect at the
+    start of the open one, and its cause gets `occurred_at`. Without it such a fact is refused (PeriodClosed).
+    """
 
     idempotency_key: str
     kind: str
@@ -65,6 +71,7 @@ class JournalEntryDraft:
     actor: str
     cause: Mapping[str, str] = field(default_factory=dict)
     memo: str = ""
+    moves_to_open_period: bool = False
 
     def __post_init__(self) -> None:
         require_aware(self.effective_at)
@@ -72,13 +79,14 @@ class JournalEntryDraft:
             raise ValueError("An entry needs a key, a kind and an actor.")
         if self.idempotency_key.startswith("reversal:"):
             raise ValueError("Keys that begin with 'reversal:' belong to reverse_journal_entry.")
+        require_free_cause(self.cause)
 
     def body_digest(self) -> str:
         """
         SHA-256 (hexadecimal) of what the entry says: kind, effective_at, cause and lines.
 
-        The order of lines and the way an amount is written do not count; actor, memo and recorded_at do not either,
-        because a retry may come from elsewhere.
+        All of it as asked, whatever period is closed. The order of lines and the way an amount is written do not count;
+        actor, memo and recorded_at do not either, because a retry may come from elsewhere.
         """
         return self.digest_of(canonical_instant(self.effective_at), self.plain_lines())
 
@@ -116,6 +124,7 @@ def plain_amount(amount: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+@lru_cache(maxsize=256)  # the entries of a batch share their instants
 def canonical_instant(instant: datetime) -> str:
     if instant.tzinfo is not UTC:
         instant = instant.astimezone(UTC)
@@ -129,6 +138,11 @@ def digest(body: Iterable[object]) -> str:
 def require_aware(instant: datetime) -> None:
     if instant.tzinfo is None:
         raise ValueError("An instant needs its time zone.")
+
+
+def require_free_cause(cause: Mapping[str, str]) -> None:
+    if "occurred_at" in cause:
+        raise ValueError("A cause's occurred_at is written by the ledger, when it moves an entry to the open period.")
 
 
 def _above_zero(code: str, amount: Decimal) -> Decimal:

@@ -67,6 +67,11 @@ class PeriodClosed(LedgerError):
     template = "The books are closed before {about}: nothing takes effect there any more."
 
 
+class RecordedBeforeSeal(LedgerError):
+    rule = "ledger_entry_before_seal"
+    template = "The journal is sealed beyond {about}: nothing is recorded before the last seal."
+
+
 class PeriodOrder(LedgerError):
     rule = "ledger_period_order"
     template = "{about}."
@@ -96,6 +101,7 @@ ERROR_BY_RULE: dict[str, type[LedgerError]] = {
         AccountClosed,
         CurrencyMismatch,
         PeriodClosed,
+        RecordedBeforeSeal,
         InsufficientBalance,
         IdempotencyConflict,
         AccountConflict,

@@ -7,9 +7,12 @@ All join the caller's transaction; callers wrap what belongs together in `transa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
+import psycopg
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.utils import DatabaseError
 
 from ledger.drafts import (
@@ -22,6 +25,7 @@ from ledger.drafts import (
     digest,
     plain_amount,
     require_aware,
+    require_free_cause,
 )
 from ledger.errors import (
     ERROR_BY_RULE,
@@ -35,6 +39,8 @@ from ledger.errors import (
     InsufficientBalance,
     InvalidAmount,
     LedgerError,
+    PeriodClosed,
+    RecordedBeforeSeal,
     UnbalancedEntry,
     UnknownAccount,
     UnknownEntry,
@@ -54,7 +60,9 @@ __all__ = [
     "JournalEntryDraft",
     "LedgerError",
     "Line",
+    "PeriodClosed",
     "PostedEntry",
+    "RecordedBeforeSeal",
     "RefusedEntry",
     "UnbalancedEntry",
     "UnknownAccount",
@@ -136,7 +144,9 @@ def post_journal_entry(draft: JournalEntryDraft, *, recorded_at: datetime) -> Po
     :raises UnknownAccount, AccountClosed: if a line names such an account.
     :raises InvalidAmount: if an amount does not fit numeric(38,12) exactly.
     :raises InsufficientBalance: if an account would pass its floor.
+    :raises PeriodClosed: if it happened in a closed period and does not move to the open one.
     :raises IdempotencyConflict: if the key recorded another body.
+    :raises RecordedBeforeSeal: if recorded_at lies before the last seal.
     """
     (outcome,) = post_journal_entries([draft], recorded_at=recorded_at)
     if isinstance(outcome, RefusedEntry):
@@ -151,14 +161,20 @@ def post_journal_entries(
     Record many entries in one round trip, with the outcome of each in the order of the drafts.
 
     The same as posting them one by one: a refused draft changes nothing and does not stop those after it.
+
+    :raises RecordedBeforeSeal: if recorded_at lies before the last seal. Nothing is recorded then.
     """
     require_aware(recorded_at)
     if not drafts:
         return []
-    payload = msgspec.json.encode([_entry_body(draft) for draft in drafts]).decode()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT * FROM ledger_post_entries(%s::jsonb, %s)", [payload, recorded_at])
-        rows = cursor.fetchall()
+    bodies = [_entry_body(draft) for draft in drafts]
+    if len(bodies) == 1:
+        rows = _post_one(bodies[0], recorded_at)
+    else:
+        with _cursor_for_large_parameters() as cursor:
+            payload = msgspec.json.encode(bodies).decode()
+            cursor.execute("SELECT * FROM ledger_post_entries(%s::jsonb, %s)", [payload, recorded_at])
+            rows = cursor.fetchall()
     return [_outcome(draft.idempotency_key, row) for draft, row in zip(drafts, rows, strict=True)]
 
 
@@ -170,19 +186,24 @@ def reverse_journal_entry(
     actor: str,
     memo: str,
     cause: Mapping[str, str],
+    moves_to_open_period: bool = False,
 ) -> PostedEntry:
     """
     Post the mirror image of an entry, of the same kind, so that together they move nothing.
 
-    The same reversal said twice (same effective_at and cause) returns the first.
+    The same reversal said twice (same effective_at and cause) returns the first. `moves_to_open_period` is that of
+    JournalEntryDraft.
 
     :raises UnknownEntry: if there is none with this id.
     :raises AlreadyReversed: if another reversal of the entry stands.
     :raises InsufficientBalance: if what the entry gave has been used.
     :raises AccountClosed: if one of its accounts is closed.
+    :raises PeriodClosed: if effective_at lies in a closed period and the reversal does not move to the open one.
+    :raises RecordedBeforeSeal: if recorded_at lies before the last seal.
     """
     require_aware(effective_at)
     require_aware(recorded_at)
+    require_free_cause(cause)
     instant = canonical_instant(effective_at)
     body = {
         "memo": memo,
@@ -190,6 +211,7 @@ def reverse_journal_entry(
         "actor": actor,
         "cause": dict(cause),
         "body_digest": "\\x" + digest(["reverses", entry_id, instant, sorted(cause.items())]),
+        "moves_to_open_period": moves_to_open_period,
     }
     with connection.cursor() as cursor:
         cursor.execute(
@@ -205,6 +227,26 @@ def reverse_journal_entry(
             raise AlreadyReversed(str(entry_id)) from outcome.error
         raise outcome.error
     return outcome
+
+
+def _post_one(body: dict[str, object], recorded_at: datetime) -> list[tuple[Any, ...]]:
+    payload = msgspec.json.encode(body).decode()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT * FROM ledger_post_entry(%s::jsonb, %s)", [payload, recorded_at])
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+    except DatabaseError as error:
+        # A seal that came in after the function's own look for it: the rule refuses, and with it the transaction.
+        if _broken_rule(error) == RecordedBeforeSeal.rule:
+            raise RecordedBeforeSeal(canonical_instant(recorded_at)) from error
+        raise
+
+
+def _cursor_for_large_parameters() -> CursorWrapper:
+    """Sends parameters beside the statement. Django's own cursor writes them into it, for the SQL parser to read."""
+    connection.ensure_connection()
+    return CursorWrapper(psycopg.Cursor(connection.connection), connection)
 
 
 def _account_body(spec: AccountSpec) -> dict[str, object]:
@@ -229,6 +271,7 @@ def _entry_body(draft: JournalEntryDraft) -> dict[str, object]:
         "actor": draft.actor,
         "cause": dict(draft.cause),
         "body_digest": "\\x" + draft.digest_of(effective_at, lines),
+        "moves_to_open_period": draft.moves_to_open_period,
         "lines": lines,
     }
 
@@ -237,6 +280,8 @@ def _outcome(
     idempotency_key: str, row: tuple[int, int | None, bool, str | None, str | None]
 ) -> PostedEntry | RefusedEntry:
     _, entry_id, created, rule, about = row
+    if rule == RecordedBeforeSeal.rule:
+        raise RecordedBeforeSeal(about or "")
     if rule is not None:
         return RefusedEntry(idempotency_key, ERROR_BY_RULE[rule](about or ""))
     if entry_id is None:

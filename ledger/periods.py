@@ -1,8 +1,8 @@
 """
 Accounting periods: finance closes the books up to an instant, and nothing takes effect before it any more.
 
-What is found wrong in a closed period is corrected in the open one: by a reversal, or by an entry whose cause names the
-one it corrects ({"corrects": "17"}), both effective at an instant that `in_open_period` answers.
+What is found wrong in a closed period, or arrives too late for it, is posted with `moves_to_open_period`: it takes
+effect at the start of the open period. A correction's cause names the entry it corrects ({"corrects": "17"}).
 """
 
 from datetime import datetime
@@ -38,12 +38,6 @@ def reopen_periods(*, since: datetime, decided_at: datetime, actor: str, reason:
 def closed_before() -> datetime | None:
     """The start of the open period; None if nothing was ever closed."""
     return PeriodClosing.objects.order_by("-pk").values_list("closed_before", flat=True).first()
-
-
-def in_open_period(instant: datetime) -> datetime:
-    """The instant itself, or the start of the open period if it lies in a closed one: where its correction goes."""
-    start = closed_before()
-    return instant if start is None else max(instant, start)
 
 
 def _decide(instant: datetime, *, reopens: bool, decided_at: datetime, actor: str, reason: str) -> None:

@@ -1,9 +1,11 @@
 """The ledger told again in plain Python, one draft after the other: what the set-based function must agree with."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
-from ledger.operations import JournalEntryDraft
+from ledger.operations import JournalEntryDraft, Line
 
 
 @dataclass
@@ -13,14 +15,19 @@ class ModelAccount:
     floor: Decimal | None
     balance: Decimal = Decimal(0)
 
+    def change(self, line: Line) -> Decimal:
+        return line.amount if self.normal_side == "D" else -line.amount
+
 
 @dataclass
 class ModelLedger:
     """`post` answers ("posted", number of the entry), ("repeated", number of the first) or ("refused", rule)."""
 
     accounts: dict[str, ModelAccount]
+    closed_before: datetime
     bodies: list[object] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
+    instants: list[datetime] = field(default_factory=list)
 
     def post(self, draft: JournalEntryDraft) -> tuple[str, object]:
         lines = sorted((line.account, line.amount) for line in draft.lines)
@@ -31,30 +38,26 @@ class ModelLedger:
         if rule := self._broken_rule(draft):
             return ("refused", rule)
         for line in draft.lines:
-            account = self.accounts[line.account]
-            account.balance += line.amount if account.normal_side == "D" else -line.amount
+            self.accounts[line.account].balance += self.accounts[line.account].change(line)
         self.bodies.append(body)
-        self.numbers[draft.idempotency_key] = len(self.bodies) - 1
-        return ("posted", len(self.bodies) - 1)
+        self.instants.append(max(draft.effective_at, self.closed_before))
+        return ("posted", self.numbers.setdefault(draft.idempotency_key, len(self.bodies) - 1))
 
     def _broken_rule(self, draft: JournalEntryDraft) -> str | None:
         if len(draft.lines) < 2:
             return "ledger_entry_empty"
         if any(line.account not in self.accounts for line in draft.lines):
             return "ledger_account_unknown"
-        net: dict[str, Decimal] = {}
-        change: dict[str, Decimal] = {}
+        net: dict[str, Decimal] = defaultdict(Decimal)
+        change: dict[str, Decimal] = defaultdict(Decimal)
         for line in draft.lines:
-            account = self.accounts[line.account]
-            step = line.amount if account.normal_side == "D" else -line.amount
-            net[account.currency] = net.get(account.currency, Decimal(0)) + line.amount
-            change[line.account] = change.get(line.account, Decimal(0)) + step
+            net[self.accounts[line.account].currency] += line.amount
+            change[line.account] += self.accounts[line.account].change(line)
         if len(net) > 1 and not draft.kind.startswith("fx"):
             return "ledger_entry_currency"
         if any(net.values()):
             return "ledger_entry_balanced"
-        for code, step in change.items():
-            account = self.accounts[code]
-            if account.floor is not None and account.balance + step < account.floor:
-                return "ledger_account_floor"
-        return None
+        if draft.effective_at < self.closed_before and not draft.moves_to_open_period:
+            return "ledger_period_closed"
+        ends = {code: (self.accounts[code].balance + step, self.accounts[code].floor) for code, step in change.items()}
+        return "ledger_account_floor" if any(f is not None and b < f for b, f in ends.values()) else None

@@ -9,6 +9,7 @@ from django.db import transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.models import JournalEntry
 from ledger.operations import (
     AccountSpec,
     JournalEntryDraft,
@@ -18,8 +19,9 @@ from ledger.operations import (
     open_accounts,
     post_journal_entries,
 )
+from ledger.periods import close_periods
 from ledger.queries import accounts_out_of_step, balance_of, out_of_balance, trial_balance
-from tests.ledger.chart import FIRST
+from tests.ledger.chart import FIRST, THIRD
 from tests.ledger.model import ModelAccount, ModelLedger
 
 SPECS = (
@@ -66,8 +68,9 @@ drafts = st.builds(
     idempotency_key=st.sampled_from([f"key:{number}" for number in range(20)]),
     kind=st.sampled_from(["usage", "usage", "fx_conversion"]),
     lines=lines.map(tuple),
-    effective_at=st.just(FIRST),
+    effective_at=st.sampled_from([FIRST, FIRST, THIRD]),
     actor=st.just("system:test"),
+    moves_to_open_period=st.booleans(),
 )
 # A history is batches; some drafts come again, in the same batch or a later one.
 histories = st.lists(drafts, min_size=1, max_size=25).flatmap(
@@ -83,7 +86,8 @@ def _cut(history: Sequence[JournalEntryDraft]) -> st.SearchStrategy[list[list[Jo
 
 
 def model() -> ModelLedger:
-    return ModelLedger({spec.code: ModelAccount(spec.currency, spec.normal_side, spec.floor) for spec in SPECS})
+    accounts = {spec.code: ModelAccount(spec.currency, spec.normal_side, spec.floor) for spec in SPECS}
+    return ModelLedger(accounts, closed_before=FIRST)
 
 
 def told(outcomes: list[PostedEntry | RefusedEntry], numbers: dict[int, int]) -> list[tuple[str, object]]:
@@ -102,14 +106,17 @@ def told(outcomes: list[PostedEntry | RefusedEntry], numbers: dict[int, int]) ->
 
 
 @pytest.mark.django_db
-@given(history=histories)
-def test_agrees_with_the_model(history: list[list[JournalEntryDraft]]) -> None:
+@given(history=histories, closes_after=st.integers(0, 4))
+def test_agrees_with_the_model(history: list[list[JournalEntryDraft]], closes_after: int) -> None:
     expected = model()
     numbers: dict[int, int] = {}
 
     with transaction.atomic():
         open_accounts(SPECS)
-        for batch in history:
+        for place, batch in enumerate(history):
+            if place == closes_after:
+                close_periods(before=THIRD, decided_at=THIRD, actor="user:test", reason="Half way.")
+                expected.closed_before = THIRD
             outcomes = post_journal_entries(batch, recorded_at=FIRST)
             assert told(outcomes, numbers) == [expected.post(draft) for draft in batch]
             assert {spec.code: balance_of(spec.code) for spec in SPECS} == {
@@ -117,6 +124,8 @@ def test_agrees_with_the_model(history: list[list[JournalEntryDraft]]) -> None:
             }
             assert out_of_balance() == []
             assert accounts_out_of_step() == []
+        stored = dict(JournalEntry.objects.values_list("id", "effective_at"))
+        assert [stored[entry_id] for entry_id in numbers] == expected.instants
         assert sum(row.debit - row.credit for row in trial_balance()) == 0
         transaction.set_rollback(True)
 

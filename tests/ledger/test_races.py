@@ -131,6 +131,19 @@ def test_a_key_that_was_rolled_back_is_free(
     assert count_entries() == 1
 
 
+def test_a_batch_goes_on_where_the_other_left_the_accounts(other: Elsewhere) -> None:
+    with transaction.atomic():
+        post(accrual("mine", "1"))
+        post(issue("issue", "1"))
+        # Its statement began before those were committed.
+        waiting = other.start(poster(accrual("theirs", "2"), accrual("theirs too", "4"), issue("theirs also", "8")))
+        other.wait_until_blocked()
+
+    assert all(isinstance(outcome, PostedEntry) and outcome.created for outcome in waiting.result(WAIT_SECONDS))
+    assert balance_of(UNBILLED) == 7
+    assert balance_of(GRANT) == 9
+
+
 def test_a_floor_holds_for_both(other: Elsewhere) -> None:
     post(issue("issue", "3"))
     with transaction.atomic():

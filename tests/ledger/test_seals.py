@@ -10,15 +10,16 @@ from io import StringIO
 import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from config.celery import app
 from ledger.models import Seal
-from ledger.operations import PostedEntry, post_journal_entries, post_journal_entry
+from ledger.operations import PostedEntry, RecordedBeforeSeal, post_journal_entries, post_journal_entry
+from ledger.queries import balance_of
 from ledger.sealing import MadeSeal, make_seals
 from ledger.tasks import task_seal_journal
 from ledger.verification import merkle_root
-from tests.ledger.chart import FIRST, GRANT, OTHERS_UNBILLED, THIRD, accrual, draft, issue, post
+from tests.ledger.chart import FIRST, GRANT, OTHERS_UNBILLED, THIRD, UNBILLED, accrual, draft, issue, post
 from tests.ledger.settled import wait_until_settled
 from tests.ledger.test_races import WAIT_SECONDS, Elsewhere, poster
 from tests.ledger.test_verification import verified
@@ -81,14 +82,27 @@ def test_two_seals_at_once_follow_each_other(other: Elsewhere) -> None:
 
 
 def test_nothing_is_recorded_before_the_last_seal(other: Elsewhere) -> None:
+    post(accrual("usage", "1"))
     seal()
     early = THIRD - timedelta(microseconds=1)
 
-    with pytest.raises(IntegrityError) as refusal:
-        post_journal_entry(accrual("early", "1"), recorded_at=early)
+    # In one transaction, which the refusals leave usable.
+    with transaction.atomic():
+        with pytest.raises(RecordedBeforeSeal, match=r"2026-10-02 23:59:59\.999999"):
+            post_journal_entry(accrual("early", "1"), recorded_at=early)
+        with pytest.raises(RecordedBeforeSeal):
+            post_journal_entries([accrual("usage", "1"), accrual("early", "1")], recorded_at=early)
+        assert post_journal_entry(accrual("in time", "1"), recorded_at=THIRD).created
 
-    assert refusal.value.__cause__.diag.constraint_name == "ledger_entry_before_seal"  # type: ignore[union-attr]
-    assert post_journal_entry(accrual("in time", "1"), recorded_at=THIRD).created
+    assert balance_of(UNBILLED) == 2
+
+
+def test_what_was_recorded_before_a_seal_is_still_answered(committed_chart: None) -> None:
+    first = post(accrual("usage", "1"))
+    wait_until_settled()
+    seal()
+
+    assert post(accrual("usage", "1")) == PostedEntry(first.id, created=False)
 
 
 def test_a_backlog_is_sealed_in_parts_of_whole_transactions(other: Elsewhere) -> None:

@@ -22,18 +22,20 @@ END $$;
 
 
 CREATE FUNCTION ledger_require_open_period() RETURNS trigger LANGUAGE plpgsql
-    SET search_path = pg_catalog, public, pg_temp AS $$
+    SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-    closed_before timestamptz := ledger_closed_before();
-    broken bigint;
+    broken record;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'Entries are written at READ COMMITTED, not at %', current_setting('transaction_isolation')
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_entry_isolation';
     END IF;
-    SELECT entry.id INTO broken FROM added AS entry WHERE entry.effective_at < closed_before LIMIT 1;
+    LOCK TABLE ledger_periodclosing IN ROW SHARE MODE;
+    SELECT entry.id, last.closed_before INTO broken
+    FROM (SELECT closed_before FROM ledger_periodclosing ORDER BY id DESC LIMIT 1) AS last
+    JOIN added AS entry ON entry.effective_at < last.closed_before LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'Entry % takes effect before %, in a closed period', broken, closed_before
+        RAISE EXCEPTION 'Entry % takes effect before %, in a closed period', broken.id, broken.closed_before
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_period_closed';
     END IF;
     RETURN NULL;

@@ -112,14 +112,15 @@ CREATE TRIGGER ledger_seal_chain BEFORE INSERT ON ledger_seal FOR EACH ROW EXECU
 
 
 CREATE FUNCTION ledger_require_record_after_seal() RETURNS trigger LANGUAGE plpgsql
-    SET search_path = pg_catalog, public, pg_temp AS $$
+    SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-    last_sealed_at timestamptz := (SELECT sealed_at FROM ledger_seal ORDER BY number DESC LIMIT 1);
-    broken bigint;
+    broken record;
 BEGIN
-    SELECT entry.id INTO broken FROM added AS entry WHERE entry.recorded_at < last_sealed_at LIMIT 1;
+    SELECT entry.id, last.sealed_at INTO broken
+    FROM (SELECT sealed_at FROM ledger_seal ORDER BY number DESC LIMIT 1) AS last
+    JOIN added AS entry ON entry.recorded_at < last.sealed_at LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'Entry % is recorded before the last seal, of %', broken, last_sealed_at
+        RAISE EXCEPTION 'Entry % is recorded before the last seal, of %', broken.id, broken.sealed_at
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_entry_before_seal';
     END IF;
     RETURN NULL;

@@ -53,6 +53,7 @@ app.conf.beat_schedule = {
     "accrue usage": every(60, "billing.rating.tasks.task_accrue_usage"),
     "refresh the Stripe mirror": every(30, "billing.stripe.tasks.task_refresh_mirror"),
     "poll events Stripe could not deliver": every(300, "billing.stripe.tasks.task_poll_missed_events"),
+    "take ledger snapshots": every(60, "ledger.tasks.task_take_snapshots"),
     "expire credit grants": every(300, "promotions.tasks.task_expire_grants"),
     "make event partitions ahead": {
         "task": "metering.tasks.task_ensure_partitions",

@@ -59,47 +59,48 @@ LEAF_FAULTS = f"""
     WHERE recomputed.hash IS DISTINCT FROM sealed.hash ORDER BY 2 LIMIT {MAX_FAULTS}
 """
 
-# A floor holds when an entry has ended, so it is asked of an account's last posting in an entry. The posting before an
-# account's first one of a step is looked up, one index read an account.
+# In two stages. The first reads every row once, in order of id, and asks only whether an entry could be anything but an
+# ordinary one: sound, in one currency, not a reversal. The second names what is wrong with the few that could.
+# Of the chains likewise: what does not follow the posting before it in this step, or has none there, is looked up.
+# A floor holds when an entry has ended, so it is asked of an account's last posting in an entry.
 ENTRY_FAULTS = f"""
     WITH account AS MATERIALIZED (
         -- A number for the currency: comparing texts would cost a tenth of it all.
-        SELECT *, dense_rank() OVER (ORDER BY currency) AS currency_no FROM ledger_account
+        SELECT *, dense_rank() OVER (ORDER BY currency)::integer AS currency_no FROM ledger_account
+    ), suspect AS MATERIALIZED (
+        SELECT coalesce(entry.id, whole.entry_id) AS id
+        FROM (
+            SELECT id, reverses_id IS NOT NULL OR starts_with(idempotency_key, 'reversal:')
+                       OR octet_length(body_digest) <> 32 AS odd
+            FROM ledger_journalentry WHERE id >= %(start)s AND id < %(end)s
+        ) AS entry
+        FULL JOIN (
+            SELECT posting.entry_id,
+                   sum(amount) <> 0 OR count(*) < 2 OR min(line_no) <> 1 OR max(line_no) <> count(*)
+                   OR min(currency_no) <> max(currency_no)
+                   -- A sum with a NaN in it is not zero.
+                   OR bool_or(account.id IS NULL OR amount = 0
+                              OR keeps_balance <> (account_version IS NOT NULL)
+                              OR keeps_balance <> (balance_after IS NOT NULL)) AS odd
+            FROM ledger_posting AS posting LEFT JOIN account ON account.id = posting.account_id
+            WHERE posting.entry_id >= %(start)s AND posting.entry_id < %(end)s GROUP BY posting.entry_id
+        ) AS whole ON whole.entry_id = entry.id
+        WHERE entry.id IS NULL OR whole.entry_id IS NULL OR entry.odd OR whole.odd
     ), line AS MATERIALIZED (
-        SELECT posting.entry_id, posting.line_no, posting.account_id, posting.amount, posting.balance_after,
-               posting.account_version, account.currency_no, account.floor,
-               CASE account.normal_side WHEN 'D' THEN posting.amount ELSE -posting.amount END AS change,
+        SELECT posting.entry_id, posting.line_no, posting.amount, account.currency_no,
                posting.amount = 0 OR posting.amount = 'NaN' AS ill_amount,
                account.keeps_balance IS DISTINCT FROM (posting.account_version IS NOT NULL)
                    OR account.keeps_balance IS DISTINCT FROM (posting.balance_after IS NOT NULL) AS ill_kept
-        FROM ledger_posting AS posting LEFT JOIN account ON account.id = posting.account_id
+        FROM suspect JOIN ledger_posting AS posting ON posting.entry_id = suspect.id
+        LEFT JOIN account ON account.id = posting.account_id
         WHERE posting.entry_id >= %(start)s AND posting.entry_id < %(end)s
-    ), step AS MATERIALIZED (
-        SELECT entry_id, account_id, account_version, balance_after, change,
-               lag(account_version) OVER chain AS version_before, lag(balance_after) OVER chain AS balance_before,
-               lag(entry_id) OVER chain AS entry_before,
-               lead(entry_id) OVER chain IS DISTINCT FROM entry_id AND balance_after < floor AS overdrawn
-        FROM line WHERE account_version IS NOT NULL WINDOW chain AS (PARTITION BY account_id ORDER BY account_version)
-    ), chained AS (
-        SELECT entry_id, account_id, overdrawn,
-               account_version = version_before + 1 AND balance_after = balance_before + change
-                   AND entry_before <= entry_id AS continues
-        FROM step WHERE version_before IS NOT NULL
-        UNION ALL
-        SELECT step.entry_id, step.account_id, step.overdrawn,
-               step.account_version = coalesce(earlier.account_version, 0) + 1
-                   AND step.balance_after = coalesce(earlier.balance_after, 0) + step.change
-                   AND coalesce(earlier.entry_id, step.entry_id) <= step.entry_id
-        FROM step LEFT JOIN ledger_posting AS earlier
-            ON earlier.account_id = step.account_id AND earlier.account_version = step.account_version - 1
-        WHERE step.version_before IS NULL
     ), whole AS (
         SELECT entry_id, sum(amount) AS net, count(*) AS line_count, count(currency_no) AS known_count,
                min(line_no) AS first_line, max(line_no) AS last_line, min(currency_no) AS currency_no,
                max(currency_no) AS other_currency_no, bool_or(ill_amount) AS ill_amount, bool_or(ill_kept) AS ill_kept
         FROM line GROUP BY entry_id
     ), judged AS (
-        SELECT coalesce(entry.id, whole.entry_id) AS entry_id,
+        SELECT suspect.id AS entry_id,
                CASE WHEN entry.id IS NULL THEN 'ledger_entry_missing'
                     WHEN whole.line_count < 2 OR whole.entry_id IS NULL THEN 'ledger_entry_empty'
                     WHEN whole.first_line <> 1 OR whole.last_line <> whole.line_count THEN 'ledger_entry_sealed'
@@ -118,16 +119,46 @@ ENTRY_FAULTS = f"""
                     WHEN entry.reverses_id IS NULL AND starts_with(entry.idempotency_key, 'reversal:')
                         OR entry.idempotency_key <> 'reversal:' || entry.reverses_id
                         THEN 'ledger_entry_reversal_key' END AS rule
-        FROM (SELECT * FROM ledger_journalentry WHERE id >= %(start)s AND id < %(end)s) AS entry
-        FULL JOIN whole ON whole.entry_id = entry.id
+        FROM suspect LEFT JOIN ledger_journalentry AS entry ON entry.id = suspect.id
+        LEFT JOIN whole ON whole.entry_id = suspect.id
     ), mirrored AS (
-        SELECT mirror.id FROM ledger_journalentry AS mirror
-        WHERE mirror.id >= %(start)s AND mirror.id < %(end)s AND mirror.reverses_id IS NOT NULL AND (
+        SELECT mirror.id FROM suspect JOIN ledger_journalentry AS mirror ON mirror.id = suspect.id
+        WHERE mirror.reverses_id IS NOT NULL AND (
             NOT EXISTS (SELECT FROM ledger_journalentry AS first WHERE first.id = mirror.reverses_id)
             OR ARRAY(SELECT ROW(line_no, account_id, amount) FROM ledger_posting
                      WHERE entry_id = mirror.id ORDER BY line_no)
                <> ARRAY(SELECT ROW(line_no, account_id, -amount) FROM ledger_posting
                         WHERE entry_id = mirror.reverses_id ORDER BY line_no))
+    ), step AS (
+        SELECT posting.entry_id, posting.account_id, account_version, balance_after,
+               CASE normal_side WHEN 'D' THEN amount ELSE -amount END AS change,
+               lag(account_version) OVER chain AS version_before, lag(balance_after) OVER chain AS balance_before,
+               lag(posting.entry_id) OVER chain AS entry_before, coalesce(balance_after < floor, false) AS is_low
+        FROM ledger_posting AS posting LEFT JOIN account ON account.id = posting.account_id
+        WHERE posting.entry_id >= %(start)s AND posting.entry_id < %(end)s AND account_version IS NOT NULL
+        WINDOW chain AS (PARTITION BY posting.account_id ORDER BY account_version)
+    ), chained AS (
+        SELECT step.entry_id, step.account_id,
+               CASE WHEN step.version_before IS NULL
+                    THEN step.account_version = coalesce(earlier.account_version, 0) + 1
+                         AND step.balance_after = coalesce(earlier.balance_after, 0) + step.change
+                         AND coalesce(earlier.entry_id, step.entry_id) <= step.entry_id
+                    ELSE step.account_version = step.version_before + 1
+                         AND step.balance_after = step.balance_before + step.change
+                         AND step.entry_before <= step.entry_id END AS continues,
+               step.is_low AND NOT EXISTS (
+                   SELECT FROM ledger_posting AS later
+                   WHERE later.account_id = step.account_id AND later.account_version = step.account_version + 1
+                     AND later.entry_id = step.entry_id) AS overdrawn
+        FROM (
+            SELECT * FROM step
+            WHERE (account_version = version_before + 1 AND balance_after = balance_before + change
+                   AND entry_before <= entry_id AND NOT is_low) IS NOT TRUE
+        ) AS step
+        LEFT JOIN LATERAL (
+            SELECT account_version, balance_after, entry_id FROM ledger_posting
+            WHERE account_id = step.account_id AND account_version = step.account_version - 1 LIMIT 1
+        ) AS earlier ON step.version_before IS NULL
     )
     SELECT rule, entry_id, 'the entry as a whole' FROM judged WHERE rule IS NOT NULL
     UNION ALL
@@ -173,4 +204,32 @@ KEY_FAULTS = f"""
     JOIN (SELECT idempotency_key FROM ledger_journalentry GROUP BY 1 HAVING count(*) > 1) AS twice
         USING (idempotency_key)
     GROUP BY entry.idempotency_key ORDER BY 2 LIMIT {MAX_FAULTS}
+"""
+
+# A snapshot is recomputed from the first posting on, so that a forged one is named and not the next.
+SNAPSHOT_FAULTS = f"""
+    WITH snapshot AS MATERIALIZED (
+        SELECT *, lag(through_entry, 1, 0::bigint) OVER (PARTITION BY account_id ORDER BY through_entry) AS after_entry
+        FROM ledger_balancesnapshot
+    ), recomputed AS (
+        SELECT snapshot.*, sum(since.debit) OVER history AS true_debit, sum(since.credit) OVER history AS true_credit,
+               sum(since.posting_count) OVER history AS true_count
+        FROM snapshot CROSS JOIN LATERAL (
+            SELECT coalesce(sum(amount) FILTER (WHERE amount > 0), 0) AS debit,
+                   coalesce(-sum(amount) FILTER (WHERE amount < 0), 0) AS credit, count(*) AS posting_count
+            FROM ledger_posting AS posting
+            WHERE posting.account_id = snapshot.account_id AND posting.account_version IS NULL
+              AND posting.entry_id > snapshot.after_entry AND posting.entry_id <= snapshot.through_entry
+        ) AS since
+        WINDOW history AS (PARTITION BY snapshot.account_id ORDER BY snapshot.through_entry)
+    )
+    SELECT CASE WHEN account.keeps_balance IS NOT FALSE THEN 'ledger_snapshot_account'
+                WHEN mark.entry IS NULL THEN 'ledger_snapshot_horizon' ELSE 'ledger_snapshot_sum' END,
+           NULL::bigint, 'the snapshot of account ' || coalesce(account.code, account_id::text) || ' through entry '
+               || through_entry || ' is not what its postings come to'
+    FROM recomputed LEFT JOIN ledger_account AS account ON account.id = account_id
+    LEFT JOIN ledger_snapshotmark AS mark ON mark.entry = through_entry
+    WHERE account.keeps_balance IS NOT FALSE OR mark.entry IS NULL
+       OR (debit, credit, posting_count) IS DISTINCT FROM (true_debit, true_credit, true_count)
+    ORDER BY account_id, through_entry LIMIT {MAX_FAULTS}
 """

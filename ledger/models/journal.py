@@ -51,6 +51,8 @@ class Account(models.Model):
     closed_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
+        # For who answers customers: the statement of the one who asks, and not the whole ledger.
+        permissions = (("view_customer_statement", "Can read the statement of a customer"),)
         constraints = [
             models.UniqueConstraint(name="ledger_account_code", fields=["code"]),
             models.CheckConstraint(
@@ -80,6 +82,8 @@ class Account(models.Model):
             ),
             # The admin's filter by kind; balances summed over one kind.
             models.Index(name="ledger_account_kind", fields=["kind", "code"]),
+            # The few system accounts, for whom snapshots are taken. None of its columns changes with a posting.
+            models.Index(name="ledger_account_system", fields=["id"], condition=Q(keeps_balance=False)),
         ]
 
     def __str__(self) -> str:
@@ -167,7 +171,7 @@ class Posting(models.Model):
                 condition=Q(balance_after__isnull=True, account_version__isnull=True)
                 | Q(balance_after__isnull=False, account_version__gt=0),
             ),
-            # queries.statement of an account that keeps its balance, and the proof that its chain has no gap.
+            # queries.newest_lines of an account that keeps its balance, and the proof that its chain has no gap.
             models.UniqueConstraint(
                 name="ledger_posting_version",
                 fields=["account", "account_version"],
@@ -176,7 +180,7 @@ class Posting(models.Model):
             ),
         ]
         indexes = [
-            # queries.statement and queries.balance_of of an account that keeps none. Each posting is in one of the two.
+            # The same, and queries.balance_of, of an account that keeps none. Each posting is in one of the two.
             models.Index(
                 name="ledger_posting_system",
                 fields=["account", "entry", "line_no"],

@@ -21,10 +21,10 @@ EXIT_INTERRUPTED = 130
 
 class Command(BaseCommand):
     help = (
-        "Recompute seals, balances, chains, floors, reversals, keys and sums from the raw rows, and name each entry "
-        "that is broken, one JSON object a line; the last line is a summary that names the first. An interrupted run "
-        "says how to go on. Exit code 0 when all is sound, 1 when anything is broken, 2 for a mistake in the options, "
-        "130 when interrupted."
+        "Recompute seals, balances, chains, floors, reversals, keys, sums and snapshots from the raw rows, and name "
+        "each entry that is broken, one JSON object a line; the last line is a summary that names the first. An "
+        "interrupted run says how to go on. Exit code 0 when all is sound, 1 when anything is broken, 2 for a mistake "
+        "in the options, 130 when interrupted."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -107,7 +107,7 @@ def _progress(span: Extent) -> Iterator[Callable[[Step], None]]:
         tasks = {
             "seals": progress.add_task("seals", total=span.last_seal),
             "entries": progress.add_task("entries", total=span.last_entry),
-            "accounts": progress.add_task("accounts", total=2),
+            "accounts": progress.add_task("accounts", total=len(verification.WHOLE_LEDGER)),
         }
 
         def show(step: Step) -> None:

@@ -1,7 +1,8 @@
 """
 Every question other code may ask of the ledger.
 
-Balances are in the account's normal direction and major unit. Answers are values, never rows that could be saved.
+Balances are in the account's normal direction and major unit. Answers are values, never rows that could be saved;
+`find_account` and `accounts_of_customer` hand out rows of accounts for the questions that take them.
 """
 
 from ledger.queries.balances import (
@@ -10,50 +11,126 @@ from ledger.queries.balances import (
     balance_at,
     balance_of,
     balance_of_account,
+    balances_at,
     balances_of_customer,
+    current_balances,
+    find_account,
     postings_sum,
     trial_balance,
 )
+from ledger.queries.closings import Closing, Enclosed, LastSeal, closings, enclosed, last_closing, last_seal
 from ledger.queries.entries import (
     Entry,
+    EntryHead,
     EntryLine,
+    SealedBy,
     count_entries,
+    entries_learned,
     entry,
     entry_by_key,
     find_entry,
     lines_of,
     reversal_of,
+    seal_of,
 )
+from ledger.queries.newest import JournalLine, account_ids, accounts_of_customer, newest_lines
+from ledger.queries.one_look import one_look
 from ledger.queries.proofs import (
     accounts_out_of_step,
     out_of_balance,
 )
+from ledger.queries.spans import DaySum, Position, Span, SpanLine, StatedAccount
 from ledger.queries.statements import (
-    StatementLine,
-    statement,
-    statement_of,
+    AccountStatement,
+    CustomerStatement,
+    EntryGroup,
+    account_statement,
+    account_statement_of,
+    currencies_of_customer,
+    customer_statement,
+    entry_page,
+    newest_effect_on_customer,
+    statement_page,
+    stream_entries,
+    stream_lines,
 )
+from ledger.queries.sums import (
+    CauseSum,
+    KindSum,
+    MonthSum,
+    Movement,
+    balances_of_kind,
+    movements_of_kind,
+    sums_by_cause,
+    sums_by_kind,
+    sums_by_month,
+)
+from ledger.queries.trial_balances import TrialLine, trial_lines
 
 __all__ = [
     "AccountBalance",
+    "AccountStatement",
+    "CauseSum",
+    "Closing",
+    "CustomerStatement",
+    "DaySum",
+    "Enclosed",
     "Entry",
+    "EntryGroup",
+    "EntryHead",
     "EntryLine",
-    "StatementLine",
+    "JournalLine",
+    "KindSum",
+    "LastSeal",
+    "MonthSum",
+    "Movement",
+    "Position",
+    "SealedBy",
+    "Span",
+    "SpanLine",
+    "StatedAccount",
     "TrialBalanceRow",
+    "TrialLine",
+    "account_ids",
+    "account_statement",
+    "account_statement_of",
+    "accounts_of_customer",
     "accounts_out_of_step",
     "balance_at",
     "balance_of",
     "balance_of_account",
+    "balances_at",
     "balances_of_customer",
+    "balances_of_kind",
+    "closings",
     "count_entries",
+    "currencies_of_customer",
+    "current_balances",
+    "customer_statement",
+    "enclosed",
+    "entries_learned",
     "entry",
     "entry_by_key",
+    "entry_page",
+    "find_account",
     "find_entry",
+    "last_closing",
+    "last_seal",
     "lines_of",
+    "movements_of_kind",
+    "newest_effect_on_customer",
+    "newest_lines",
+    "one_look",
     "out_of_balance",
     "postings_sum",
     "reversal_of",
-    "statement",
-    "statement_of",
+    "seal_of",
+    "statement_page",
+    "stream_entries",
+    "stream_lines",
+    "sums_by_cause",
+    "sums_by_kind",
+    "sums_by_month",
     "trial_balance",
+    "trial_lines",
 ]

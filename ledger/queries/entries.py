@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.db.models import Subquery
+
 from ledger.errors import UnknownEntry
-from ledger.models import JournalEntry, Posting
+from ledger.models import JournalEntry, Posting, Seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,15 @@ class EntryLine:
 
     @property
     def credit(self) -> Decimal | None:
-        return -self.amount if self.amount < 0 else None
+        return self.amount.copy_negate() if self.amount < 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBy:
+    """The seal that holds an entry: from then on a change of it is found."""
+
+    number: int
+    sealed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,18 @@ class Entry:
     reverses: int | None
     reversed_by: int | None
     lines: tuple[EntryLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryHead:
+    """An entry without its lines."""
+
+    id: int
+    kind: str
+    memo: str
+    effective_at: datetime
+    recorded_at: datetime
+    cause: Mapping[str, str]
 
 
 def entry(entry_id: int) -> Entry:
@@ -90,6 +112,33 @@ def lines_of(entry_id: int) -> tuple[EntryLine, ...]:
 def reversal_of(entry_id: int) -> int | None:
     """The entry that reversed this one, if one did."""
     return JournalEntry.objects.filter(idempotency_key=f"reversal:{entry_id}").values_list("pk", flat=True).first()
+
+
+def seal_of(entry_id: int) -> SealedBy | None:
+    """The seal that holds the entry; None if it waits for the next one, or there is no such entry."""
+    xid = JournalEntry.objects.filter(pk=entry_id).values("recorded_xid")
+    # By the last seal that begins before it: of a handful, not of all.
+    last = Seal.objects.filter(from_xid__lte=Subquery(xid)).order_by("-number").values("number")[:1]
+    found = Seal.objects.filter(number=Subquery(last), before_xid__gt=Subquery(xid)).values("number", "sealed_at")
+    return next((SealedBy(**row) for row in found), None)
+
+
+def entries_learned(
+    *, after: datetime, until: datetime | None, effective_before: datetime | None, limit: int
+) -> list[EntryHead]:
+    """
+    What was written down in (after, until] of what takes effect before an instant: why two answers about the same time
+    differ. The newest `limit` of them. Left out, an instant is no limit.
+
+    Reads the whole journal's entries where there are few such.
+    """
+    found = JournalEntry.objects.filter(recorded_at__gt=after)
+    if until is not None:
+        found = found.filter(recorded_at__lte=until)
+    if effective_before is not None:
+        found = found.filter(effective_at__lt=effective_before)
+    rows = found.order_by("-id").values("id", "kind", "memo", "effective_at", "recorded_at", "cause")
+    return [EntryHead(**row) for row in rows[:limit]]
 
 
 def entry_by_key(idempotency_key: str) -> Entry | None:

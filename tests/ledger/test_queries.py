@@ -8,7 +8,7 @@ import pytest
 
 from ledger import queries
 from ledger.operations import UnknownAccount, UnknownEntry, post_journal_entry
-from ledger.queries import AccountBalance, StatementLine, TrialBalanceRow
+from ledger.queries import AccountBalance, JournalLine, TrialBalanceRow
 from tests.ledger.chart import (
     FIRST,
     GRANT,
@@ -58,6 +58,27 @@ def test_balance_at_counts_in_the_normal_direction() -> None:
     assert queries.balance_at(GRANT, effective_at=FIRST, known_at=FIRST) == 3
 
 
+def test_nothing_is_zero_on_either_side() -> None:
+    """Not "-0", which an API and a file would show."""
+    before = {"effective_at": FIRST - timedelta(days=1), "known_at": FIRST}
+    for code in (GRANT, REVENUE, UNBILLED, PROMOTIONS):
+        statement = queries.account_statement(code, queries.Span(FIRST, THIRD))
+        held = (queries.balance_of(code), queries.balance_at(code, **before), statement.opening, statement.closing)
+        assert [str(balance.normalize()) for balance in held] == ["0"] * 4
+
+
+def test_lines_are_exact_to_the_last_digit() -> None:
+    """Python's own arithmetic rounds to 28 digits, unary minus included."""
+    long = "12345678901234567890123456.123456789012"
+    post(accrual("long", long))
+
+    (credited,) = queries.newest_lines([queries.find_account(REVENUE)], limit=1)
+    held = queries.sums_by_kind(["revenue"])
+
+    assert (credited.debit, credited.credit) == (None, Decimal(long))
+    assert [of_kind.amount for of_kind in held] == [Decimal(long)]
+
+
 def test_trial_balance_has_both_sides_of_every_account() -> None:
     post(issue("issue", "3"))
     post(burn("burn", "1"))
@@ -94,15 +115,16 @@ def test_trial_balance_at_two_times_is_what_was_believed_and_what_was_so() -> No
 
 
 @pytest.mark.parametrize(("code", "balances"), [(GRANT, [6, 7, 8, 9, 10]), (REVENUE, [None] * 4), (PROMOTIONS, [None])])
-def test_statement_is_read_page_by_page(code: str, balances: list[int | None]) -> None:
+def test_the_newest_lines_are_read_page_by_page(code: str, balances: list[int | None]) -> None:
     post(issue("issue", "10"))
     for number in range(4):
         post(burn(f"burn:{number}", "1"))
 
-    read: list[StatementLine] = []
+    account = queries.find_account(code)
+    read: list[JournalLine] = []
     before = None
-    while page := queries.statement(code, limit=2, before=before):
-        read, before = read + page, page[-1].cursor
+    while page := queries.newest_lines([account], limit=2, before=before):
+        read, before = read + page, page[-1].place
 
     assert [line.balance_after for line in read] == balances
     assert [line.entry_id for line in read] == sorted((line.entry_id for line in read), reverse=True)
@@ -133,7 +155,7 @@ def test_entry_by_key() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    for ask in (queries.balance_of, queries.statement):
+    for ask in (queries.balance_of, queries.find_account):
         with pytest.raises(UnknownAccount):
             ask("nowhere")
     with pytest.raises(UnknownEntry):

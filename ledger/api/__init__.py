@@ -1,0 +1,1 @@
+"""The ledger over HTTP, for services and finance, to read: balances, statements, entries, at any pair of instants."""

@@ -5,9 +5,10 @@ Requests go through `StripeClient.raw_request`: the answers are wanted as plain 
 objects only to take them apart again would cost more than the rest of a projection.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import merge
 from typing import Any, cast
 
 import stripe
@@ -22,6 +23,8 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 20
 NETWORK_RETRIES_MAX = 2
 PAGE_SIZE_MAX = 100
+# What the filter `types` of the list of events takes (its description in Stripe's OpenAPI document).
+EVENT_TYPES_MAX = 20
 # Two workers sent the same key at the same time, or Stripe holds the object for another request: neither is an answer.
 RETRYABLE_CODES = frozenset({"idempotency_key_in_use", "lock_timeout", "rate_limit"})
 
@@ -100,6 +103,13 @@ def listed(path: str, **params: Any) -> Iterator[StripeDict]:
         if not page["has_more"] or not page["data"]:
             return
         query["starting_after"] = page["data"][-1]["id"]
+
+
+def listed_events(types: Sequence[str], **params: Any) -> Iterator[StripeDict]:
+    """Every event of these types, newest first: as many lists as Stripe's filter needs, merged by time page by page."""
+    parts = [types[start : start + EVENT_TYPES_MAX] for start in range(0, len(types), EVENT_TYPES_MAX)]
+    lists = [listed("/v1/events", types=list(part), **params) for part in parts]
+    return merge(*lists, key=lambda event: int(event["created"]), reverse=True)
 
 
 # --- writes: each by a name, so that an intent can be stored and sent again -------------------------------------------
@@ -204,12 +214,6 @@ def subscription_metadata_of_invoice(invoice: StripeDict) -> dict[str, str]:
     return dict(details.get("metadata") or {})
 
 
-def period_of_subscription(subscription: StripeDict) -> tuple[int, int]:
-    """Start and end, in Unix seconds, of the current period; since basil it is on the items."""
-    item = subscription["items"]["data"][0]
-    return int(item["current_period_start"]), int(item["current_period_end"])
-
-
 def price_of_line(line: StripeDict) -> str:
     """Stripe's id of the price of an invoice line, or nothing."""
     details = (line.get("pricing") or {}).get("price_details") or {}
@@ -229,6 +233,25 @@ def all_lines(invoice: StripeDict) -> list[StripeDict]:
     return list(listed(f"/v1/invoices/{invoice['id']}/lines"))
 
 
+def credit_note_with_lines(credit_note_id: str) -> StripeDict:
+    """A credit note whose own list holds all its lines."""
+    return _with_all_lines(retrieve(f"/v1/credit_notes/{credit_note_id}"))
+
+
+def credit_notes_of(invoice: StripeDict) -> list[StripeDict]:
+    """The credit notes of an invoice that was just fetched, each with all its lines; void ones too, if one stands."""
+    if not invoice["pre_payment_credit_notes_amount"] and not invoice["post_payment_credit_notes_amount"]:
+        return []
+    return [_with_all_lines(note) for note in listed("/v1/credit_notes", invoice=invoice["id"])]
+
+
+def _with_all_lines(note: StripeDict) -> StripeDict:
+    if not note["lines"]["has_more"]:
+        return note
+    lines = list(listed(f"/v1/credit_notes/{note['id']}/lines"))
+    return {**note, "lines": {**note["lines"], "data": lines, "has_more": False}}
+
+
 def payment_intent_with_charge(payment_intent_id: str) -> StripeDict:
     """A payment intent with its latest charge and that charge's balance transaction."""
     return retrieve(
@@ -241,3 +264,10 @@ def invoice_of_payment_intent(payment_intent_id: str) -> str:
     payment = {"type": "payment_intent", "payment_intent": payment_intent_id}
     page = request("get", "/v1/invoice_payments", {"payment": payment, "limit": 1}).data
     return id_of(page["data"][0]["invoice"]) if page["data"] else ""
+
+
+def with_source(movement: StripeDict) -> StripeDict:
+    """A balance transaction; one that Stripe converted with its source as an object, which knows the other amount."""
+    if movement.get("exchange_rate") is None or not isinstance(movement.get("source"), str):
+        return movement
+    return retrieve(f"/v1/balance_transactions/{movement['id']}", expand=("source",))

@@ -90,11 +90,11 @@ def subject_of(event: StripeDict) -> str:
     """
     The id of the object whose state the event is about.
 
-    A charge, and the payment of an invoice, are parts of one payment intent: their events queue up behind its id,
-    so that they are fetched once and never projected by two workers at the same time.
+    A charge, its refunds and disputes, and the payment of an invoice, are parts of one payment intent: their events
+    queue up behind its id, so that they are fetched once and never projected by two workers at the same time.
     """
     thing = event["data"]["object"]
-    if thing.get("object") == "charge":
+    if thing.get("object") in ("charge", "refund", "dispute"):
         return id_of(thing.get("payment_intent")) or str(thing["id"])
     if thing.get("object") == "invoice_payment":
         return id_of((thing.get("payment") or {}).get("payment_intent")) or str(thing["id"])

@@ -24,7 +24,7 @@ OVERLAP_SECONDS = 3600
 
 def fetch_missed_events(*, now: datetime) -> list[str]:
     """Store events of Stripe's list (30 days back) that are not in the inbox; return their ids, oldest first."""
-    listed = _since(EVENTS_CURSOR, "/v1/events", types=list(ENABLED_EVENTS))
+    listed = list(gateway.listed_events(ENABLED_EVENTS, **_since(EVENTS_CURSOR)))
     unknown = inbox.unknown_ids(event["id"] for event in listed)
     missed = [event for event in reversed(listed) if event["id"] in unknown]
     for event in missed:
@@ -35,18 +35,18 @@ def fetch_missed_events(*, now: datetime) -> list[str]:
 
 def fetch_missed_balance_transactions(*, now: datetime) -> int:
     """Enter every movement on our balance that no event led us to: fees, adjustments, kinds not known here."""
-    listed = _since(MOVEMENTS_CURSOR, "/v1/balance_transactions")
+    listed = list(gateway.listed("/v1/balance_transactions", **_since(MOVEMENTS_CURSOR)))
+    movements = [gateway.with_source(movement) for movement in reversed(listed)]
     with transaction.atomic():
-        recorded = record_balance_transactions(listed[::-1], now=now)
+        recorded = record_balance_transactions(movements, now=now)
     _remember(MOVEMENTS_CURSOR, listed)
     return recorded
 
 
-def _since(cursor_key: str, path: str, **params: object) -> list[StripeDict]:
+def _since(cursor_key: str) -> dict[str, dict[str, int]]:
+    """The filter of a list that was read before; none for the first time."""
     read_until = cache.get(cursor_key)
-    if read_until is not None:
-        params["created"] = {"gte": max(read_until - OVERLAP_SECONDS, 0)}
-    return list(gateway.listed(path, **params))
+    return {} if read_until is None else {"created": {"gte": max(read_until - OVERLAP_SECONDS, 0)}}
 
 
 def _remember(cursor_key: str, listed: list[StripeDict]) -> None:

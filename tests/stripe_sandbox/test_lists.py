@@ -159,3 +159,14 @@ def test_events_are_chosen_by_type_or_by_types(account: Account) -> None:
     with pytest.raises(stripe.InvalidRequestError) as refused:
         account.api.events.list({**both, "type": "customer.created"})
     assert refused.value.code == "parameters_exclusive"
+
+
+def test_no_more_than_20_types_of_events_can_be_asked_for(account: Account) -> None:
+    account.api.customers.create({})
+    twenty = [f"invoice.type_{number}" for number in range(19)] + ["customer.created"]
+    assert len(account.api.events.list({"types": twenty}).data) == 1
+
+    with pytest.raises(stripe.InvalidRequestError, match="up to 20") as refused:
+        account.api.events.list({"types": [*twenty, "customer.updated"]})
+
+    assert refused.value.param == "types"

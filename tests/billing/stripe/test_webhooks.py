@@ -71,6 +71,9 @@ class TestTaken:
         [
             ({"id": "ch_1", "object": "charge", "payment_intent": "pi_1"}, "pi_1"),
             ({"id": "ch_1", "object": "charge", "payment_intent": None}, "ch_1"),
+            ({"id": "re_1", "object": "refund", "payment_intent": "pi_1"}, "pi_1"),
+            ({"id": "du_1", "object": "dispute", "payment_intent": "pi_1"}, "pi_1"),
+            ({"id": "du_1", "object": "dispute", "payment_intent": None}, "du_1"),
             ({"id": "inpay_1", "object": "invoice_payment", "payment": {"payment_intent": "pi_1"}}, "pi_1"),
             ({"object": "balance"}, "evt_1"),
         ],

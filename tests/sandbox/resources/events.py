@@ -11,6 +11,8 @@ from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
 REACH_SECONDS = 30 * DAY_SECONDS
+# "An array of up to 20 strings", says the document of `types`, in words only.
+TYPES_MAX = 20
 
 
 @handles("GET /v1/events")
@@ -19,6 +21,8 @@ def list_events(world: World, parameters: Parameters) -> StripeObject:
         raise StripeError(
             "You may only specify one of these parameters: type, types.", code="parameters_exclusive", param="types"
         )
+    if len(parameters.get("types", ())) > TYPES_MAX:
+        raise StripeError(f"You may only specify up to {TYPES_MAX} types.", param="types")
     oldest = world.now - REACH_SECONDS
     events = [event for event in world.store.all("event") if event["created"] >= oldest]
     if "type" in parameters:

@@ -1,0 +1,101 @@
+"""Events of invoices and their credit notes: rows, ledger, the customer's balance, and the start of the close."""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from billing.invoicing import queries as invoicing_queries
+from billing.invoicing.crediting import is_as_shown, project_credit_note
+from billing.invoicing.models import CreditNote, Invoice
+from billing.invoicing.operations import begin_close, project_invoice
+from billing.invoicing.tasks import task_close_invoice
+from billing.payments.operations import record_customer_balance_transactions
+from billing.stripe import gateway, outbox
+from billing.stripe.errors import NotYetKnown
+from billing.stripe.gateway import StripeDict, id_of
+from billing.stripe.handlers import Work, nothing
+from billing.stripe.handlers.customers import balance_movements
+from billing.stripe.inbox import Claim
+from billing.subscriptions.models import Subscription
+
+FINALIZED_BY_STRIPE = (
+    "Stripe finalised this invoice before its usage was on it. The usage goes on the next invoice of the subscription."
+)
+
+
+def invoice(claim: Claim, now: datetime) -> Work:
+    known = Invoice.objects.filter(stripe_invoice_id=claim.object_id).first()
+    if known is not None and all(invoicing_queries.covers(known, snapshot) for snapshot in claim.snapshots):
+        return nothing
+    fetched = gateway.retrieve(f"/v1/invoices/{claim.object_id}")
+    subscription = _subscription_of(fetched)
+    closes_a_period = fetched["billing_reason"] == "subscription_cycle" and subscription is not None
+    if closes_a_period and fetched["status"] == "draft":
+        fetched = _take_over(fetched, now=now)
+    is_finalized = fetched["status"] != "draft"
+    lines = gateway.all_lines(fetched) if closes_a_period or is_finalized else []
+    notes = gateway.credit_notes_of(fetched) if is_finalized else []
+    movements = balance_movements(fetched) if is_finalized else []
+
+    def work() -> None:
+        invoice = project_invoice(fetched, lines=lines, notes=notes, subscription=subscription, now=now)
+        record_customer_balance_transactions(movements, customer=invoice.customer, now=now)
+        if closes_a_period:
+            _begin_close(invoice, lines, now=now)
+
+    return work
+
+
+def credit_note(claim: Claim, now: datetime) -> Work:
+    """A credit note that is issued, changed or void. What it changes of its invoice has an event of its own."""
+    known = CreditNote.objects.filter(stripe_credit_note_id=claim.object_id).first()
+    if known is not None and all(is_as_shown(known, snapshot) for snapshot in claim.snapshots):
+        return nothing
+    fetched = gateway.credit_note_with_lines(claim.object_id)
+
+    def work() -> None:
+        project_credit_note(fetched, now=now)
+
+    return work
+
+
+def _take_over(fetched: StripeDict, *, now: datetime) -> StripeDict:
+    """Keep Stripe from finalising the draft after its hour: only the close does, once our lines are on it."""
+    return outbox.perform(
+        purpose=f"invoice:{fetched['id']}:take_over",
+        operation="invoices.update",
+        target=fetched["id"],
+        params={"auto_advance": False},
+        now=now,
+    )
+
+
+def _begin_close(invoice: Invoice, lines: list[StripeDict], *, now: datetime) -> None:
+    """Start the close; nothing if it runs already. Should the broker lose the task, the sweeper finds the row."""
+    is_draft = invoice.status == Invoice.Status.DRAFT
+    close = begin_close(invoice=invoice, lines=lines, held_reason="" if is_draft else FINALIZED_BY_STRIPE, now=now)
+    if is_draft:
+        transaction.on_commit(lambda: task_close_invoice.delay(close_id=close.pk), robust=True)
+
+
+def _subscription_of(fetched: StripeDict) -> Subscription | None:
+    """
+    Our subscription of an invoice, by Stripe's id, or by the id we wrote into its metadata.
+
+    The first invoice arrives while our own call is still waiting for Stripe's answer, so the id may not be recorded
+    yet. Anybody may edit metadata at Stripe: they count only for the same customer's subscription that has no id yet.
+    """
+    stripe_id = gateway.subscription_of_invoice(fetched)
+    if not stripe_id:
+        return None
+    bound = Subscription.objects.filter(stripe_subscription_id=stripe_id).first()
+    if bound is not None:
+        return bound
+    named = gateway.subscription_metadata_of_invoice(fetched).get("subscription_id", "")
+    if named.isdecimal():
+        waiting = Subscription.objects.filter(
+            pk=int(named), stripe_subscription_id=None, customer__stripe_customer_id=id_of(fetched["customer"])
+        ).first()
+        if waiting is not None:
+            return waiting
+    raise NotYetKnown(f"subscription {stripe_id} of invoice {fetched['id']} is not known here")

@@ -1,0 +1,120 @@
+"""Events of money at Stripe: payments with their refunds and disputes, payouts, other movements on our balance."""
+
+from datetime import datetime
+
+from billing.customers.models import Customer
+from billing.invoicing.models import Invoice
+from billing.payments import queries as payments_queries
+from billing.payments.disputes import project_disputes
+from billing.payments.models import Payment
+from billing.payments.operations import project_payment, record_balance_transactions
+from billing.payments.payouts import project_payout
+from billing.payments.refunds import cover_refunds, project_refunds
+from billing.stripe import gateway
+from billing.stripe.errors import NotYetKnown
+from billing.stripe.gateway import StripeDict, id_of
+from billing.stripe.handlers import Work, nothing
+from billing.stripe.inbox import Claim
+
+MOVEMENTS = ("balance_transaction", "failure_balance_transaction")
+# Where an object is found that belongs to no payment intent.
+_PATHS = {"charge": "/v1/charges/{id}", "refund": "/v1/refunds/{id}", "dispute": "/v1/disputes/{id}"}
+
+
+def payment(claim: Claim, now: datetime) -> Work:
+    """
+    All that happens around one payment intent: its own events, its charges', refunds' and disputes', and its part of an
+    invoice. They queue up behind its id (inbox.subject_of), so their order among each other does not matter.
+    """
+    if not claim.object_id.startswith("pi_"):
+        return _movements_only(claim, now)
+    known = payments_queries.payment_of(claim.object_id)
+    if known is not None and _is_settled(known, claim):
+        return nothing
+    fetched = gateway.payment_intent_with_charge(claim.object_id)
+    invoice_id = _invoice_paid_by(claim, known)
+    invoice = Invoice.objects.select_related("customer").filter(stripe_invoice_id=invoice_id or None).first()
+    customer = Customer.objects.filter(stripe_customer_id=id_of(fetched.get("customer")) or None).first()
+    customer = customer or (invoice.customer if invoice is not None else None)
+    if customer is None or (invoice_id and invoice is None):
+        raise NotYetKnown(f"customer {fetched.get('customer')} or invoice {invoice_id} is not known here")
+    refunds = _refunds(fetched["id"]) if _may_have(claim, "refund", known, fetched) else []
+    notes = list(gateway.listed("/v1/credit_notes", invoice=invoice_id)) if refunds and invoice_id else []
+    is_disputed = _may_have(claim, "dispute", known, fetched)
+    disputes = list(gateway.listed("/v1/disputes", payment_intent=fetched["id"])) if is_disputed else []
+    closed_at = _closed_at(claim)
+
+    def work() -> None:
+        projected = project_payment(fetched, customer=customer, invoice=invoice, now=now)
+        for note in notes:
+            cover_refunds(note["refunds"], credit_note_id=note["id"], now=now)
+        if projected is not None and refunds:
+            project_refunds(refunds, payment=projected, now=now)
+        if projected is not None and disputes:
+            project_disputes(disputes, payment=projected, closed_at=closed_at, now=now)
+
+    return work
+
+
+def payout(claim: Claim, now: datetime) -> Work:
+    """A payout, from the balance at Stripe to the bank, or back."""
+    fetched = gateway.retrieve(f"/v1/payouts/{claim.object_id}", expand=MOVEMENTS)
+
+    def work() -> None:
+        project_payout(fetched, now=now)
+
+    return work
+
+
+def _is_settled(payment: Payment, claim: Claim) -> bool:
+    """A payment that succeeded and whose movement on our balance is in the books has nothing left to say of itself."""
+    kinds = {snapshot.get("object") for snapshot in claim.snapshots}
+    has_news = bool(kinds & {"refund", "dispute"}) or (payment.invoice_id is None and "invoice_payment" in kinds)
+    is_in_the_books = payment.status == Payment.Status.SUCCEEDED
+    return is_in_the_books and not has_news and payments_queries.is_on_balance(payment.stripe_charge_id)
+
+
+def _invoice_paid_by(claim: Claim, known: Payment | None) -> str:
+    if known is not None and known.invoice is not None:
+        return known.invoice.stripe_invoice_id
+    for snapshot in claim.snapshots:
+        if snapshot.get("object") == "invoice_payment":
+            return id_of(snapshot["invoice"])  # the link never changes, so the event may tell it
+    return gateway.invoice_of_payment_intent(claim.object_id)
+
+
+def _may_have(claim: Claim, noun: str, known: Payment | None, payment_intent: StripeDict) -> bool:
+    """Whether to ask for its refunds or disputes. A charge tells neither of a failed refund nor of an inquiry."""
+    if any(snapshot.get("object") == noun for snapshot in claim.snapshots):
+        return True
+    charge = payment_intent.get("latest_charge") or {}
+    if noun == "refund":
+        return bool(charge.get("amount_refunded")) or (known is not None and known.refunds.exists())
+    return bool(charge.get("disputed")) or (known is not None and known.disputes.exists())
+
+
+def _refunds(payment_intent_id: str) -> list[StripeDict]:
+    expand = [f"data.{name}" for name in MOVEMENTS]
+    return list(gateway.listed("/v1/refunds", payment_intent=payment_intent_id, expand=expand))
+
+
+def _closed_at(claim: Claim) -> dict[str, datetime]:
+    """When disputes were decided, by their ids. The object does not say."""
+    closed = (event for event in claim.events if event.type == "charge.dispute.closed")
+    return {event.payload["data"]["object"]["id"]: event.stripe_created_at for event in closed}
+
+
+def _movements_only(claim: Claim, now: datetime) -> Work:
+    """What belongs to no payment intent is nobody's payment here; its movements on our balance are ours still."""
+    movements: list[StripeDict] = []
+    heard_of = {(snapshot["object"], snapshot["id"]) for snapshot in claim.snapshots}
+    for kind, object_id in sorted(one for one in heard_of if one[0] in _PATHS):
+        expand = MOVEMENTS[:1] if kind == "charge" else MOVEMENTS
+        fetched = gateway.retrieve(_PATHS[kind].format(id=object_id), expand=() if kind == "dispute" else expand)
+        found = [fetched.get(name) for name in MOVEMENTS] + list(fetched.get("balance_transactions") or [])
+        movements += [{**movement, "source": fetched} for movement in found if isinstance(movement, dict)]
+
+    def work() -> None:
+        record_balance_transactions(movements, now=now)
+
+    return work

@@ -19,14 +19,29 @@ class Entry(StrEnum):
     """The kinds of journal entry billing writes: one for each business fact."""
 
     USAGE_ACCRUED = "usage_accrued"
+    USAGE_ABSORBED = "usage_absorbed"
     INVOICE_FINALIZED = "invoice_finalized"
+    CREDIT_NOTE_ISSUED = "credit_note_issued"
     CUSTOMER_BALANCE = "customer_balance"
     PAYMENT_SUCCEEDED = "payment_succeeded"
+    PAYMENT_APPLIED = "payment_applied"
+    PAID_OUT_OF_BAND = "paid_out_of_band"
+    WRITTEN_OFF = "written_off"
+    RECOVERED = "recovered"
+    REFUND_PROMISED = "refund_promised"
+    REFUND_SENT = "refund_sent"
+    DISPUTE_LOST = "dispute_lost"
+    PAYOUT_ARRIVED = "payout_arrived"
     STRIPE_CHARGE = "stripe_charge"
     STRIPE_FEE = "stripe_fee"
     STRIPE_REFUND = "stripe_refund"
+    STRIPE_DISPUTE = "stripe_dispute"
     STRIPE_PAYOUT = "stripe_payout"
+    STRIPE_TOPUP = "stripe_topup"
+    STRIPE_RESERVE = "stripe_reserve"
+    STRIPE_CONVERTED = "fx_stripe"
     STRIPE_UNKNOWN = "stripe_unknown"
+    MANUAL_ADJUSTMENT = "manual_adjustment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,7 @@ SYSTEM_ACCOUNTS = (
     SystemAccount("disputes", DEBIT, "Charges a bank is holding back."),
     SystemAccount("stripe:in_transit", DEBIT, "Paid by the customer, not yet on our balance at Stripe."),
     SystemAccount("stripe:clearing", DEBIT, "Our balance at Stripe."),
+    SystemAccount("stripe:reserve", DEBIT, "Held back by Stripe out of our balance."),
     SystemAccount("payout:in_transit", DEBIT, "Sent by Stripe, not yet at the bank."),
     SystemAccount("bank", DEBIT, "Arrived at the bank."),
     SystemAccount("fees:stripe", DEBIT, "What Stripe charges."),
@@ -64,7 +80,7 @@ CUSTOMER_ACCOUNTS = {
     "unbilled": (DEBIT, "Usage accrued and not yet on an invoice; exact, either sign."),
     "receivable": (DEBIT, "Open invoices: the sum of Stripe's amount_remaining."),
     "balance": (CREDIT, "The customer's balance: minus Stripe's customer.balance; either sign."),
-    "refund_due": (CREDIT, "Refunds promised and not yet sent."),
+    "refund_due": (CREDIT, "Owed back: refunds promised and not yet sent, payments nobody asked for."),
     "prepaid_pending": (CREDIT, "Prepaid credit invoiced and not yet paid."),
 }
 
@@ -84,6 +100,14 @@ def receivable(customer_key: str, currency: str) -> str:
 
 def balance(customer_key: str, currency: str) -> str:
     return f"balance:{customer_key}:{currency}"
+
+
+def refund_due(customer_key: str, currency: str) -> str:
+    return f"refund_due:{customer_key}:{currency}"
+
+
+def prepaid_pending(customer_key: str, currency: str) -> str:
+    return f"prepaid_pending:{customer_key}:{currency}"
 
 
 def system_account_specs(currency: str) -> list[AccountSpec]:

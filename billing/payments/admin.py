@@ -3,9 +3,9 @@
 from django.contrib import admin
 from unfold.decorators import display
 
-from billing.admin_links import page_link
+from billing.admin_links import NOTHING, link, list_url, page_link
 from billing.money_text import minor_text
-from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Payment
+from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Dispute, Payment, Payout, Refund
 from billing.read_only_admin import ReadOnlyAdmin
 from billing.stripe.dashboard import object_text
 
@@ -36,9 +36,19 @@ class PaymentAdmin(ReadOnlyAdmin):
         "failure_message",
         "stripe_object",
         "stripe_charge_id",
+        "refunds_link",
+        "disputes_link",
         "occurred_at",
         "projected_at",
     )
+
+    @display(description="Refunds")
+    def refunds_link(self, payment: Payment) -> str:
+        return _how_many("billing.refund", payment, payment.refunds.count())
+
+    @display(description="Disputes")
+    def disputes_link(self, payment: Payment) -> str:
+        return _how_many("billing.dispute", payment, payment.disputes.count())
 
     @display(description="Customer", ordering="customer__name")
     def customer_link(self, payment: Payment) -> str:
@@ -70,13 +80,207 @@ class PaymentAdmin(ReadOnlyAdmin):
         return object_text("payments", payment.stripe_payment_intent_id)
 
 
+def _how_many(model: str, payment: Payment, count: int) -> str:
+    return link(list_url(model, payment__id__exact=payment.pk), count) if count else NOTHING
+
+
+def in_words(code: str) -> str:
+    """A code of Stripe's as a person writes it."""
+    return code.replace("_", " ").capitalize() or NOTHING
+
+
+class _OfPaymentAdmin(ReadOnlyAdmin):
+    """What refunds and disputes show alike: whose payment it is of, and how much."""
+
+    list_select_related = ("payment__customer",)
+    list_filter = ("status",)
+    linked_by = frozenset({"payment__id__exact", "payment__customer__id__exact"})
+
+    @display(description="Customer", ordering="payment__customer__name")
+    def customer_link(self, row: Refund | Dispute) -> str:
+        return page_link("billing.customer", row.payment.customer_id, row.payment.customer)
+
+    @display(description="Payment")
+    def payment_link(self, row: Refund | Dispute) -> str:
+        return page_link("billing.payment", row.payment_id, row.payment)
+
+    @display(description="Amount", ordering="amount_minor")
+    def amount(self, row: Refund | Dispute) -> str:
+        return minor_text(row.amount_minor, row.currency)
+
+    @display(description="Reason", ordering="reason")
+    def why(self, row: Refund | Dispute) -> str:
+        return in_words(row.reason)
+
+
+@admin.register(Refund)
+class RefundAdmin(_OfPaymentAdmin):
+    list_display = (
+        "__str__",
+        "customer_link",
+        "amount",
+        "status_label",
+        "why_it_failed",
+        "payment_link",
+        "occurred_at",
+    )
+    search_fields = ("=stripe_refund_id", "=stripe_charge_id", "payment__customer__customer_key")
+    search_help_text = "An id at Stripe of a refund or charge, or a customer key"
+    fields = (
+        "customer_link",
+        "payment_link",
+        "amount",
+        "status_label",
+        "why",
+        "why_it_failed",
+        "stripe_object",
+        "occurred_at",
+        "sent_at",
+        "returned_at",
+        "projected_at",
+    )
+
+    @display(
+        description="Status",
+        ordering="status",
+        label={
+            Refund.Status.SUCCEEDED.label: "success",
+            Refund.Status.FAILED.label: "danger",
+            Refund.Status.PENDING.label: "info",
+            Refund.Status.REQUIRES_ACTION.label: "warning",
+        },
+    )
+    def status_label(self, refund: Refund) -> str:
+        return refund.get_status_display()
+
+    @display(description="Failed because", ordering="failure_reason")
+    def why_it_failed(self, refund: Refund) -> str:
+        return in_words(refund.failure_reason)
+
+    @display(description="At Stripe")
+    def stripe_object(self, refund: Refund) -> str:
+        return object_text("refunds", refund.stripe_refund_id)
+
+
+@admin.register(Dispute)
+class DisputeAdmin(_OfPaymentAdmin):
+    list_display = (
+        "__str__",
+        "customer_link",
+        "amount",
+        "status_label",
+        "why",
+        "respond_by",
+        "payment_link",
+        "occurred_at",
+    )
+    search_fields = ("=stripe_dispute_id", "=stripe_charge_id", "payment__customer__customer_key")
+    search_help_text = "An id at Stripe of a dispute or charge, or a customer key"
+    fields = (
+        "customer_link",
+        "payment_link",
+        "amount",
+        "status_label",
+        "why",
+        "respond_by",
+        "lost",
+        "stripe_object",
+        "occurred_at",
+        "closed_at",
+        "projected_at",
+    )
+
+    @display(description="Entered as bad debt")
+    def lost(self, dispute: Dispute) -> str:
+        return minor_text(dispute.lost_minor, dispute.currency)
+
+    @display(
+        description="Status",
+        ordering="status",
+        label={
+            Dispute.Status.WON.label: "success",
+            Dispute.Status.LOST.label: "danger",
+            Dispute.Status.NEEDS_RESPONSE.label: "warning",
+            Dispute.Status.WARNING_NEEDS_RESPONSE.label: "warning",
+            Dispute.Status.UNDER_REVIEW.label: "info",
+            Dispute.Status.WARNING_UNDER_REVIEW.label: "info",
+        },
+    )
+    def status_label(self, dispute: Dispute) -> str:
+        return dispute.get_status_display()
+
+    @display(description="At Stripe")
+    def stripe_object(self, dispute: Dispute) -> str:
+        return object_text("disputes", dispute.stripe_dispute_id)
+
+
+@admin.register(Payout)
+class PayoutAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "amount", "status_label", "occurred_at", "expected_at", "arrived_at", "failure_message")
+    list_filter = ("status",)
+    search_fields = ("=stripe_payout_id",)
+    search_help_text = "An id at Stripe, po_…"
+    fields = (
+        "amount",
+        "status_label",
+        "is_automatic",
+        "failure_code",
+        "failure_message",
+        "stripe_object",
+        "occurred_at",
+        "expected_at",
+        "arrived_at",
+        "returned_at",
+        "projected_at",
+    )
+
+    @display(description="Amount", ordering="amount_minor")
+    def amount(self, payout: Payout) -> str:
+        return minor_text(payout.amount_minor, payout.currency)
+
+    @display(
+        description="Status",
+        ordering="status",
+        label={
+            Payout.Status.PAID.label: "success",
+            Payout.Status.FAILED.label: "danger",
+            Payout.Status.PENDING.label: "info",
+            Payout.Status.IN_TRANSIT.label: "info",
+        },
+    )
+    def status_label(self, payout: Payout) -> str:
+        return payout.get_status_display()
+
+    @display(description="At Stripe")
+    def stripe_object(self, payout: Payout) -> str:
+        return object_text("payouts", payout.stripe_payout_id)
+
+
 @admin.register(BalanceTransaction)
 class BalanceTransactionAdmin(ReadOnlyAdmin):
     list_display = ("stripe_id", "type", "amount", "fee", "net", "occurred_at", "entry_link")
     search_fields = ("=stripe_id", "=stripe_source_id", "=type")
     search_help_text = "An id at Stripe, or a type such as charge"
     shown_with = _ENTRY_SHOWN_WITH
-    fields = ("stripe_id", "type", "amount", "fee", "net", "stripe_source_id", "occurred_at", "entry_link")
+    fields = (
+        "stripe_id",
+        "type",
+        "reporting_category",
+        "amount",
+        "fee",
+        "net",
+        "stripe_source_id",
+        "converted_from",
+        "exchange_rate",
+        "occurred_at",
+        "entry_link",
+    )
+
+    @display(description="Converted from")
+    def converted_from(self, movement: BalanceTransaction) -> str:
+        if movement.source_amount_minor is None:
+            return NOTHING
+        return minor_text(movement.source_amount_minor, movement.source_currency)
 
     @display(description="Amount", ordering="amount_minor")
     def amount(self, movement: BalanceTransaction) -> str:

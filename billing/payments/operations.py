@@ -4,18 +4,21 @@ Money that moved at Stripe, taken into our books once each, by Stripe's ids.
 Rows and entries are written in one transaction, which the caller opens; a repeat finds the row and does nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from billing.accounting.chart import system_account_specs
-from billing.accounting.invoices import customer_balance_draft
-from billing.accounting.payments import balance_transaction_draft, post_payment_succeeded
+from billing.accounting.balance_transactions import Movement, balance_transaction_draft
+from billing.accounting.chart import customer_account_specs, system_account_specs
+from billing.accounting.customer_balance import customer_balance_draft
+from billing.accounting.payments import post_payment_applied, post_payment_succeeded
 from billing.customers.models import Customer
 from billing.customers.operations import lock_customer
 from billing.invoicing.models import Invoice
 from billing.invoicing.rounding import from_minor
 from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Payment
+from billing.stripe.errors import ProjectionRefused
+from billing.stripe.gateway import id_of
 from ledger.operations import (
     JournalEntryDraft,
     PostedEntry,
@@ -46,7 +49,7 @@ def project_payment(
     Bring the row of a payment intent (fetched with its latest charge and that one's balance transaction) up to date.
 
     A success is entered into the ledger, and so is the movement on our balance once Stripe states it.
-    None: nobody has tried to pay yet. Raises LedgerError.
+    None: nobody has tried to pay yet. Raises LedgerError, and ProjectionRefused for a success without a charge.
     """
     charge: StripeDict = payment_intent.get("latest_charge") or {}
     error: StripeDict = payment_intent.get("last_payment_error") or {}
@@ -55,73 +58,107 @@ def project_payment(
         return None
     lock_customer(customer_id=customer.pk)
     known = Payment.objects.filter(stripe_payment_intent_id=payment_intent["id"]).first()
+    was_entered = known is not None and known.status == Status.SUCCEEDED
+    was_unasked = known is not None and known.invoice_id is None
     payment = known or Payment(stripe_payment_intent_id=payment_intent["id"])
     payment.customer, payment.invoice, payment.projected_at = customer, invoice, now
     payment.stripe_charge_id = charge.get("id", "")
+    if status == Status.SUCCEEDED and not payment.stripe_charge_id:
+        # Its entries would share a key with those of every other.
+        raise ProjectionRefused(f"{payment_intent['id']} succeeded and names no charge")
     payment.status = status
-    payment.amount_minor, payment.currency = payment_intent["amount"], payment_intent["currency"].upper()
+    received = status == Status.SUCCEEDED and payment_intent["amount_received"]
+    payment.amount_minor, payment.currency = received or payment_intent["amount"], payment_intent["currency"].upper()
     payment.failure_code = str(error.get("code") or charge.get("failure_code") or "")[:100]
     payment.failure_message = str(error.get("message") or charge.get("failure_message") or "")[:500]
     payment.occurred_at = instant(charge.get("created") or payment_intent["created"])
     payment.save()
     if status == Status.SUCCEEDED:
-        _enter_success(payment, charge, now=now)
+        if not was_entered:
+            _enter(payment, post_payment_succeeded, occurred_at=payment.occurred_at, now=now)
+        elif was_unasked and invoice is not None:
+            _enter(payment, post_payment_applied, occurred_at=now, now=now)
+        movement = charge.get("balance_transaction")
+        # Null at first for some payment methods; `charge.updated` tells when it is there.
+        if isinstance(movement, dict):
+            record_balance_transactions([{**movement, "source": charge}], now=now)
     return payment
 
 
-def _enter_success(payment: Payment, charge: StripeDict, *, now: datetime) -> None:
-    if charge["amount"]:
-        post_payment_succeeded(
-            charge_id=charge["id"],
-            customer_key=payment.customer.customer_key,
-            amount=from_minor(charge["amount"], payment.currency),
-            currency=payment.currency,
-            occurred_at=payment.occurred_at,
-            recorded_at=now,
-        )
-    movement = charge.get("balance_transaction")
-    # Null at first for some payment methods; `charge.updated` tells when it is there.
-    if isinstance(movement, dict):
-        record_balance_transactions([movement], now=now)
+def _enter(payment: Payment, post: Callable[..., PostedEntry], *, occurred_at: datetime, now: datetime) -> None:
+    if not payment.amount_minor:
+        return
+    customer_key = payment.customer.customer_key
+    if payment.currency != payment.customer.currency:  # nobody's invoice, but somebody's money
+        open_accounts(system_account_specs(payment.currency) + customer_account_specs(customer_key, payment.currency))
+    post(
+        charge_id=payment.stripe_charge_id,
+        invoice_id=payment.invoice.stripe_invoice_id if payment.invoice is not None else "",
+        customer_key=customer_key,
+        amount=from_minor(payment.amount_minor, payment.currency),
+        currency=payment.currency,
+        occurred_at=occurred_at,
+        recorded_at=now,
+    )
 
 
 def record_balance_transactions(fetched: Sequence[StripeDict], *, now: datetime) -> int:
-    """Enter movements on our balance at Stripe that are not in the books yet; return how many. Raises LedgerError."""
+    """
+    Enter movements on our balance at Stripe that are not in the books yet; return how many.
+
+    One that Stripe converted needs its source as an object. Raises ProjectionRefused without it, and LedgerError.
+    """
     ids = [transaction["id"] for transaction in fetched]
     known = set(BalanceTransaction.objects.filter(stripe_id__in=ids).values_list("stripe_id", flat=True))
     # A movement of nothing at all (a fully waived fee) has no entry.
     new = [one for one in fetched if one["id"] not in known and (one["amount"] or one["fee"])]
-    drafts = [_balance_transaction_draft(one) for one in new]
-    entries = _post_opening_accounts(drafts, currencies={one["currency"].upper() for one in new}, now=now)
-    BalanceTransaction.objects.bulk_create(
-        [
-            BalanceTransaction(
-                stripe_id=one["id"],
-                type=one["type"],
-                currency=one["currency"].upper(),
-                amount_minor=one["amount"],
-                fee_minor=one["fee"],
-                net_minor=one["net"],
-                stripe_source_id=_id_of(one.get("source")),
-                occurred_at=instant(one["created"]),
-                journal_entry_id=entry.id,
-            )
-            for one, entry in zip(new, entries, strict=True)
-        ],
-        ignore_conflicts=True,  # another worker was quicker; the ledger gave us the same entry
-    )
+    records = [_balance_transaction(one) for one in new]
+    currencies = {record.currency for record in records} | {record.source_currency for record in records} - {""}
+    entries = _post_opening_accounts([_draft_of(record) for record in records], currencies=currencies, now=now)
+    for record, entry in zip(records, entries, strict=True):
+        record.journal_entry_id = entry.id
+    # Another worker may have been quicker; the ledger gave us the same entry.
+    BalanceTransaction.objects.bulk_create(records, ignore_conflicts=True)
     return len(new)
 
 
-def _balance_transaction_draft(transaction: StripeDict) -> JournalEntryDraft:
-    currency = transaction["currency"].upper()
-    return balance_transaction_draft(
-        stripe_id=transaction["id"],
-        movement=transaction["type"],
-        amount=from_minor(transaction["amount"], currency),
-        fee=from_minor(transaction["fee"], currency),
+def _balance_transaction(fetched: StripeDict) -> BalanceTransaction:
+    source, currency = fetched.get("source"), fetched["currency"].upper()
+    record = BalanceTransaction(
+        stripe_id=fetched["id"],
+        type=fetched["type"],
+        reporting_category=fetched.get("reporting_category") or "",
         currency=currency,
-        occurred_at=instant(transaction["created"]),
+        amount_minor=fetched["amount"],
+        fee_minor=fetched["fee"],
+        net_minor=fetched["net"],
+        stripe_source_id=id_of(source),
+        exchange_rate=str(fetched.get("exchange_rate") or "")[:40],
+        occurred_at=instant(fetched["created"]),
+    )
+    if record.exchange_rate and source is not None and not isinstance(source, dict):
+        raise ProjectionRefused(f"{record.stripe_id} was converted, and what {source} moved was not fetched")
+    if isinstance(source, dict) and source["currency"].upper() != currency:
+        record.source_currency = source["currency"].upper()
+        record.source_amount_minor = abs(source["amount"]) * (1 if record.amount_minor > 0 else -1)
+    return record
+
+
+def _draft_of(record: BalanceTransaction) -> JournalEntryDraft:
+    source_minor = record.source_amount_minor
+    return balance_transaction_draft(
+        Movement(
+            stripe_id=record.stripe_id,
+            type=record.type,
+            reporting_category=record.reporting_category,
+            amount=from_minor(record.amount_minor, record.currency),
+            fee=from_minor(record.fee_minor, record.currency),
+            currency=record.currency,
+            source_id=record.stripe_source_id,
+            source_amount=None if source_minor is None else from_minor(source_minor, record.source_currency),
+            source_currency=record.source_currency,
+            occurred_at=record.occurred_at,
+        )
     )
 
 
@@ -145,7 +182,7 @@ def record_customer_balance_transactions(fetched: Sequence[StripeDict], *, custo
                 currency=one["currency"].upper(),
                 amount_minor=one["amount"],
                 ending_balance_minor=one["ending_balance"],
-                stripe_invoice_id=_id_of(one.get("invoice")),
+                stripe_invoice_id=id_of(one.get("invoice")),
                 occurred_at=instant(one["created"]),
                 journal_entry_id=entry.id,
             )
@@ -165,6 +202,8 @@ def _customer_balance_draft(transaction: StripeDict, customer: Customer) -> Jour
         amount=from_minor(transaction["amount"], currency),
         currency=currency,
         occurred_at=instant(transaction["created"]),
+        invoice=id_of(transaction.get("invoice")),
+        credit_note=id_of(transaction.get("credit_note")),
     )
 
 
@@ -187,7 +226,3 @@ def _post_opening_accounts(
 def instant(unix_seconds: int) -> datetime:
     """Stripe's time as ours."""
     return datetime.fromtimestamp(unix_seconds, tz=UTC)
-
-
-def _id_of(value: Any) -> str:
-    return str(value["id"]) if isinstance(value, dict) else str(value or "")

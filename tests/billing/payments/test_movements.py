@@ -99,7 +99,7 @@ class TestCustomerBalance:
             ("unapplied_from_invoice", 30, {"balance": "-0.3", "receivable": "-0.3"}),
             ("invoice_overpaid", -500, {"balance": "5", "receivable": "5"}),
             ("adjustment", -1000, {"balance": "10", "contra:adjustments": "10"}),
-            ("credit_note", -1000, {"balance": "10", "contra:refunds": "10"}),
+            ("credit_note", -1000, {"balance": "10", "refund_due": "-10"}),
             ("migration", -1000, {"balance": "10", "suspense": "10"}),
         ],
     )

@@ -57,6 +57,7 @@ class CreditGrantAdmin(ModelAdmin):
         "kind",
         "amount_text",
         "left",
+        "given_back",
         "burned",
         "state",
         "priority",
@@ -92,6 +93,11 @@ class CreditGrantAdmin(ModelAdmin):
     def left(self, grant: CreditGrant) -> str:
         return _amount(queries.available(grant.pk), grant.currency)
 
+    @display(description="Given back unused")
+    def given_back(self, grant: CreditGrant) -> str:
+        withdrawn = queries.withdrawn(grant.pk)
+        return _amount(withdrawn, grant.currency) if withdrawn else NOTHING
+
     @display(description="Burned")
     def burned(self, grant: CreditGrant) -> str:
         url = page_links.drawdowns(grant.pk)
@@ -116,7 +122,10 @@ class CreditGrantAdmin(ModelAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        may_void = request.user.has_perm(VOID_PERMISSION)
+        grant = self.get_object(request, object_id)
+        is_paid = grant is not None and grant.kind == CreditGrant.Kind.PAID
+        # Paid credit is the customer's: nobody can take it, so nobody is offered to.
+        may_void = request.user.has_perm(VOID_PERMISSION) and not is_paid
         extra_context = {**(extra_context or {}), "may_void": may_void, "subtitle": None}
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         return response
@@ -156,7 +165,7 @@ class CreditGrantAdmin(ModelAdmin):
                     recorded_at=now,
                 )
                 self.log_change(request, grant, f"Voided: {reason}")
-        except operations.GrantAlreadyEnded as refusal:
+        except (operations.GrantAlreadyEnded, operations.GrantIsPaid) as refusal:
             form.add_error(None, f"Nothing was done: {refusal}.")
             return False
         self.message_user(request, "What was left of the grant is void.", messages.SUCCESS)

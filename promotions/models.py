@@ -48,3 +48,20 @@ class CreditGrant(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class GrantWithdrawal(models.Model):
+    """Paid credit that was given back to the customer before it was used: it can no longer be burned. Only added."""
+
+    grant = models.ForeignKey(CreditGrant, on_delete=models.PROTECT, related_name="withdrawals")
+    amount = models.DecimalField(max_digits=38, decimal_places=12, help_text="In currency units.")
+    reason = models.CharField(max_length=500)
+    idempotency_key = models.CharField(max_length=200, unique=True)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("grant", "id")
+        constraints = (models.CheckConstraint(name="promotions_withdrawal_positive", condition=Q(amount__gt=0)),)
+
+    def __str__(self) -> str:
+        return f"{self.amount:f} of {self.grant}"

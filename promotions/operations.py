@@ -5,6 +5,7 @@ Amounts are Decimal currency units; `recorded_at` is the interface's now.
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Context, Decimal
 
@@ -12,7 +13,7 @@ from django.db import transaction
 
 from ledger import operations as ledger_operations
 from promotions import accounting, queries
-from promotions.models import CreditGrant
+from promotions.models import CreditGrant, GrantWithdrawal
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ DEFAULT_PRIORITY = 50
 EXPIRY_ACTOR = "service:promotions"
 PRIORITY_MAX = 32_767
 # What numeric(38, 12) holds before the point, and a context wide enough to compare without rounding.
-_AMOUNT_LIMIT = Decimal(10) ** 26
+AMOUNT_LIMIT = Decimal(10) ** 26
 _WIDE = Context(prec=50)
 
 
@@ -47,6 +48,10 @@ class GrantNotFound(GrantError):
 
 class GrantAlreadyEnded(GrantError):
     """The grant ended at another instant before."""
+
+
+class GrantIsPaid(GrantError):
+    """Paid credit is the customer's money: it expires as agreed or is given back, nobody can take it."""
 
 
 def issue_grant(
@@ -81,6 +86,8 @@ def issue_grant(
         "expires_at": expires_at,
         "reason": reason,
     }
+    if kind == CreditGrant.Kind.PAID:
+        raise InvalidGrant("kind", "paid credit comes from a paid invoice, it cannot be given away")
     _require_valid_terms(
         kind=kind, amount=amount, priority=priority, reason=reason, effective_at=effective_at, expires_at=expires_at
     )
@@ -90,10 +97,96 @@ def issue_grant(
         )
         if created:
             _enter_issue(grant)
-    differing = [field for field, value in terms.items() if getattr(grant, field) != value]
-    if differing:
-        raise GrantConflict(f"key {idempotency_key} belongs to a grant that differs in: {', '.join(differing)}")
+    _require_same_terms(grant, terms)
     return grant
+
+
+def issue_paid_grant(
+    *,
+    customer_key: str,
+    name: str,
+    amount: Decimal,
+    currency: str,
+    priority: int = DEFAULT_PRIORITY,
+    effective_at: datetime,
+    expires_at: datetime | None,
+    invoice: str,
+    paid_from: str,
+    actor: str,
+    idempotency_key: str,
+    recorded_at: datetime,
+) -> CreditGrant:
+    """
+    Turn prepaid credit that was paid into a grant. Only for the room that knows the invoice `invoice` to be paid.
+
+    `paid_from` is the account on which the invoice left the amount. Said twice with the same key it returns the first
+    grant. Raises InvalidGrant, GrantConflict, and LedgerError.
+    """
+    terms = {
+        "customer_key": customer_key,
+        "kind": CreditGrant.Kind.PAID.value,
+        "name": name,
+        "amount": amount,
+        "currency": currency,
+        "priority": priority,
+        "effective_at": effective_at,
+        "expires_at": expires_at,
+        "reason": f"Prepaid by invoice {invoice}",
+    }
+    _require_valid_terms(
+        kind=CreditGrant.Kind.PAID,
+        amount=amount,
+        priority=priority,
+        reason=invoice,
+        effective_at=effective_at,
+        expires_at=expires_at,
+    )
+    with transaction.atomic():
+        grant, created = CreditGrant.objects.get_or_create(
+            idempotency_key=idempotency_key, defaults={**terms, "issued_by": actor, "recorded_at": recorded_at}
+        )
+        if created:
+            _open_accounts(grant)
+            accounting.post_paid_grant_issued(
+                grant_id=grant.pk,
+                amount=amount,
+                currency=currency,
+                paid_from=paid_from,
+                invoice=invoice,
+                effective_at=effective_at,
+                recorded_at=recorded_at,
+                actor=actor,
+                memo=grant.reason,
+            )
+    _require_same_terms(grant, terms)
+    return grant
+
+
+def withdraw_paid_credit(
+    *, grant_id: int, at_most: Decimal, reason: str, idempotency_key: str, recorded_at: datetime
+) -> Decimal:
+    """
+    Take unused paid credit out of a grant, to be given back; return how much that is: at most what is left of it.
+
+    Needs the caller's transaction, in which the caller debits the grant's account with that amount: only the caller
+    knows where it goes. Said twice with the same key it returns what the first withdrew.
+    Raises GrantNotFound, and InvalidGrant for a grant that was not paid.
+    """
+    grant = CreditGrant.objects.select_for_update().filter(pk=grant_id).first()
+    if grant is None:
+        raise GrantNotFound(f"there is no grant {grant_id}")
+    if grant.kind != CreditGrant.Kind.PAID:
+        raise InvalidGrant("grant_id", f"grant {grant_id} was not paid, so it cannot be given back")
+    before = GrantWithdrawal.objects.filter(idempotency_key=idempotency_key).first()
+    if before is not None:
+        return before.amount
+    amount = min(at_most, queries.available(grant_id))
+    if amount <= 0:
+        return Decimal(0)
+    GrantWithdrawal.objects.create(
+        grant=grant, amount=amount, reason=reason, idempotency_key=idempotency_key, recorded_at=recorded_at
+    )
+    return amount
 
 
 def end_grant(*, grant_id: int, at: datetime, actor: str, reason: str, recorded_at: datetime) -> CreditGrant:
@@ -101,8 +194,8 @@ def end_grant(*, grant_id: int, at: datetime, actor: str, reason: str, recorded_
     End a grant at `at` and take back what is left of it.
 
     Usage of hours before `at` keeps what it burnt, and what it still burns when it is accrued late. Said twice with
-    the same instant it changes nothing. Raises GrantNotFound, InvalidGrant when `at` lies in the future, and
-    GrantAlreadyEnded when the grant ended at another instant.
+    the same instant it changes nothing. Raises GrantNotFound, InvalidGrant when `at` lies in the future,
+    GrantAlreadyEnded when the grant ended at another instant, and GrantIsPaid for paid credit that has not expired.
     """
     if at > recorded_at:
         raise InvalidGrant("at", f"the grant cannot end at {at:%F %T} before that instant has come")
@@ -114,6 +207,8 @@ def end_grant(*, grant_id: int, at: datetime, actor: str, reason: str, recorded_
             return grant
         if grant.ended_at is not None:
             raise GrantAlreadyEnded(f"grant {grant_id} ended at {grant.ended_at:%F %T}")
+        if grant.kind == CreditGrant.Kind.PAID and (grant.expires_at is None or at < grant.expires_at):
+            raise GrantIsPaid(f"grant {grant_id} was paid: give back what is left of it by a credit note")
         grant.ended_at = at
         grant.save(update_fields=["ended_at"])
         _take_back_rest(grant, actor=actor, reason=reason, recorded_at=recorded_at)
@@ -143,12 +238,10 @@ def _require_valid_terms(
     *, kind: str, amount: Decimal, priority: int, reason: str, effective_at: datetime, expires_at: datetime | None
 ) -> None:
     """Refuse with a kind word what the table's constraints would refuse, and what they cannot see."""
-    if not isinstance(amount, Decimal) or not amount.is_finite() or not 0 < amount < _AMOUNT_LIMIT:
+    if not isinstance(amount, Decimal) or not amount.is_finite() or not 0 < amount < AMOUNT_LIMIT:
         raise InvalidGrant("amount", "the amount must be a Decimal above zero that the ledger can hold")
     if amount != _WIDE.quantize(amount, Decimal(1).scaleb(-DECIMAL_PLACES)):
         raise InvalidGrant("amount", f"the amount has more than {DECIMAL_PLACES} decimal places")
-    if kind == CreditGrant.Kind.PAID:
-        raise InvalidGrant("kind", "paid credit comes from a paid invoice, it cannot be given away")
     if kind not in CreditGrant.Kind.values:
         raise InvalidGrant("kind", f"{kind!r} is not a kind of grant")
     if not 0 <= priority <= PRIORITY_MAX:
@@ -159,10 +252,21 @@ def _require_valid_terms(
         raise InvalidGrant("expires_at", "the grant would expire before it takes effect")
 
 
-def _enter_issue(grant: CreditGrant) -> None:
+def _require_same_terms(grant: CreditGrant, terms: Mapping[str, object]) -> None:
+    differing = [field for field, value in terms.items() if getattr(grant, field) != value]
+    if differing:
+        key = grant.idempotency_key
+        raise GrantConflict(f"key {key} belongs to a grant that differs in: {', '.join(differing)}")
+
+
+def _open_accounts(grant: CreditGrant) -> None:
     ledger_operations.open_accounts(
         accounting.account_specs(grant_id=grant.pk, customer_key=grant.customer_key, currency=grant.currency)
     )
+
+
+def _enter_issue(grant: CreditGrant) -> None:
+    _open_accounts(grant)
     accounting.post_grant_issued(
         grant_id=grant.pk,
         amount=grant.amount,
@@ -177,8 +281,11 @@ def _enter_issue(grant: CreditGrant) -> None:
 def _take_back_rest(grant: CreditGrant, *, actor: str, reason: str, recorded_at: datetime) -> None:
     rest = queries.available(grant.pk)
     logger.info("grant %s ended by %s (%s), taking back %s %s", grant.pk, actor, reason, rest, grant.currency)
+    enter = accounting.post_grant_ended
+    if grant.kind == CreditGrant.Kind.PAID:
+        enter = accounting.post_paid_grant_expired
     if rest > 0:
-        accounting.post_grant_ended(
+        enter(
             grant_id=grant.pk,
             rest=rest,
             currency=grant.currency,

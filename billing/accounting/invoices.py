@@ -1,20 +1,21 @@
-"""The entries of an invoice: finalised, voided, and what moved between it and the customer's balance at Stripe."""
+"""The entries of an invoice: finalised and voided, each once."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from billing.accounting.chart import Entry, balance, receivable, system, total, unbilled
+from billing.accounting.chart import Entry, prepaid_pending, receivable, system, unbilled
+from billing.accounting.lines import ACTOR, signed_lines
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.rounding import from_minor
-from ledger.operations import JournalEntryDraft, Line, PostedEntry, post_journal_entry, reverse_journal_entry
+from ledger.operations import JournalEntryDraft, PostedEntry, post_journal_entry, reverse_journal_entry
 
-ACTOR = "service:stripe"
 Kind = InvoiceLine.Kind
+Movement = tuple[str, Decimal]
 
 
 class UnexplainedTotal(Exception):
-    """The lines of an invoice do not add up to its total: nothing is posted."""
+    """The lines of an invoice do not add up to its figures: nothing is posted."""
 
 
 def post_invoice_finalized(
@@ -23,13 +24,19 @@ def post_invoice_finalized(
     """
     Post the finalised invoice, or return the entry that stands; None where nothing moves (a free invoice).
 
-    Debit receivable with the total; each usage line takes its exact amount out of unbilled and puts what rounding
-    added into rounding; fees and one-offs are revenue. Raises UnexplainedTotal and LedgerError.
+    Debit receivable with the total, of either sign, and enter each line: usage takes its exact amount out of unbilled
+    and puts what rounding added into rounding; fees and one-offs are revenue; prepaid credit is owed until it is paid.
+    A discount is given away, tax is owed to the authorities. Tax within a price is no revenue, so it is taken out of
+    the revenue of the line, which for usage was accrued at the whole price. Raises UnexplainedTotal and LedgerError.
     """
-    charged = sum(line.amount_minor for line in lines)
-    if charged != invoice.total_minor:
-        raise UnexplainedTotal(f"{invoice.stripe_invoice_id}: lines are {charged}, the total is {invoice.total_minor}")
-    draft_lines = _finalized_lines(invoice, lines)
+    _require_explained(invoice, lines)
+    draft_lines = signed_lines(
+        (
+            receivable(invoice.customer.customer_key, invoice.currency),
+            from_minor(invoice.total_minor, invoice.currency),
+        ),
+        *(movement for line in lines for movement in _movements(line, invoice)),
+    )
     if not draft_lines:
         return None
     draft = JournalEntryDraft(
@@ -40,75 +47,68 @@ def post_invoice_finalized(
         actor=ACTOR,
         cause={"invoice": invoice.stripe_invoice_id},
         memo=f"Invoice {invoice.number} finalised",
+        moves_to_open_period=True,
     )
     return post_journal_entry(draft, recorded_at=recorded_at)
 
 
 def post_invoice_voided(
     *, finalized: PostedEntry, invoice: Invoice, voided_at: datetime, recorded_at: datetime
-) -> None:
-    """Reverse the finalisation, once: the usage is unbilled again. What was applied comes back by its own movement."""
-    reverse_journal_entry(
+) -> PostedEntry:
+    """
+    Reverse the finalisation, once: the usage is unbilled again.
+
+    What else moved the receivable comes back by an entry of its own: applied balance by Stripe's movement, credit notes
+    and what was written off by their reversals.
+    """
+    return reverse_journal_entry(
         entry_id=finalized.id,
         effective_at=voided_at,
         recorded_at=recorded_at,
         actor=ACTOR,
         memo=f"Invoice {invoice.number} voided",
         cause={"invoice": invoice.stripe_invoice_id},
+        moves_to_open_period=True,
     )
 
 
-def _finalized_lines(invoice: Invoice, lines: Sequence[InvoiceLine]) -> tuple[Line, ...]:
+def _require_explained(invoice: Invoice, lines: Sequence[InvoiceLine]) -> None:
+    """Compare the lines with the invoice's own figures. Raises UnexplainedTotal naming the first that parts."""
+    discount = sum(line.discount_minor for line in lines)
+    exclusive_tax = sum(line.exclusive_tax_minor for line in lines)
+    tax = exclusive_tax + sum(line.inclusive_tax_minor for line in lines)
+    figures = (
+        ("total", sum(line.amount_minor for line in lines) - discount + exclusive_tax, invoice.total_minor),
+        ("discount", discount, invoice.discount_minor),
+        ("tax", tax, invoice.tax_minor),
+    )
+    for name, of_lines, of_invoice in figures:
+        if of_lines != of_invoice:
+            raise UnexplainedTotal(
+                f"{invoice.stripe_invoice_id}: by its lines the {name} is {of_lines}, the invoice says {of_invoice}"
+            )
+
+
+def _movements(line: InvoiceLine, invoice: Invoice) -> Iterable[Movement]:
+    """What one line moves: debits above zero, together minus what the line adds to the total."""
     key, currency = invoice.customer.customer_key, invoice.currency
-    usage = [line for line in lines if line.kind == Kind.USAGE]
-    return signed_lines(
-        (receivable(key, currency), from_minor(invoice.total_minor, currency)),
-        (unbilled(key, currency), -total(line.exact_amount for line in usage)),
-        (system("rounding", currency), -total(line.rounding for line in usage)),
-        (system("revenue:subscription", currency), -_charged(lines, Kind.FEE, currency)),
-        (system("revenue:other", currency), -_charged(lines, Kind.ONE_OFF, currency)),
-    )
-
-
-def _charged(lines: Iterable[InvoiceLine], kind: str, currency: str) -> Decimal:
-    return total(from_minor(line.amount_minor, currency) for line in lines if line.kind == kind)
-
-
-def signed_lines(*movements: tuple[str, Decimal]) -> tuple[Line, ...]:
-    """One line for each account that moves: above zero a debit, below zero a credit; two of one account are added."""
-    sums: dict[str, Decimal] = {}
-    for code, amount in movements:
-        sums[code] = sums.get(code, Decimal(0)) + amount
-    return tuple(Line(code, amount) for code, amount in sums.items() if amount)
-
-
-# --- customer balance -------------------------------------------------------------------------------------------------
-
-# What stands on the other side of a movement on the customer's balance. The rest is not known here: suspense.
-_INVOICE_MOVEMENTS = frozenset(
-    {"applied_to_invoice", "unapplied_from_invoice", "invoice_too_small", "invoice_too_large", "invoice_overpaid"}
-)
-_OTHER_SIDE = {"adjustment": "contra:adjustments", "credit_note": "contra:refunds"}
-
-
-def customer_balance_draft(
-    *, stripe_id: str, movement: str, customer_key: str, amount: Decimal, currency: str, occurred_at: datetime
-) -> JournalEntryDraft:
-    """
-    The entry of one movement on a customer's balance at Stripe.
-
-    `amount` has Stripe's sign: above zero the customer owes more (or has less credit), so our liability falls.
-    """
-    if movement in _INVOICE_MOVEMENTS:
-        other = receivable(customer_key, currency)
-    else:
-        other = system(_OTHER_SIDE.get(movement, "suspense"), currency)
-    return JournalEntryDraft(
-        idempotency_key=f"customer_balance:{stripe_id}",
-        kind=Entry.CUSTOMER_BALANCE,
-        lines=signed_lines((balance(customer_key, currency), amount), (other, -amount)),
-        effective_at=occurred_at,
-        actor=ACTOR,
-        cause={"customer_balance_transaction": stripe_id},
-        memo=f"Customer balance: {movement.replace('_', ' ')}",
-    )
+    charged = from_minor(line.amount_minor, currency)
+    inclusive_tax = from_minor(line.inclusive_tax_minor, currency)
+    exclusive_tax = from_minor(line.exclusive_tax_minor, currency)
+    match line.kind:
+        case Kind.USAGE:
+            yield unbilled(key, currency), -line.exact_amount
+            yield system("rounding", currency), -line.rounding
+            yield system("revenue:usage", currency), inclusive_tax
+        case Kind.FEE:
+            yield system("revenue:subscription", currency), inclusive_tax - charged
+        case Kind.ONE_OFF:
+            yield system("revenue:other", currency), inclusive_tax - charged
+        case Kind.PREPAID:
+            yield prepaid_pending(key, currency), inclusive_tax - charged
+        case Kind.COVERAGE:
+            pass
+        case unknown:
+            raise UnexplainedTotal(f"{invoice.stripe_invoice_id}: a line of kind {unknown} cannot be entered")
+    yield system("contra:promotions", currency), from_minor(line.discount_minor, currency)
+    yield system("tax:payable", currency), -(exclusive_tax + inclusive_tax)

@@ -1,6 +1,6 @@
 """Invoices and their closes to read: every line with what it is exactly, what was charged, and where it comes from."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -9,9 +9,17 @@ from unfold.decorators import display
 
 from billing.admin_links import page_link
 from billing.invoicing import page
-from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep
-from billing.money_text import minor_text
+from billing.invoicing.models import (
+    AbsorbedUsage,
+    CreditNote,
+    CreditNoteLine,
+    Invoice,
+    InvoiceClose,
+    InvoiceCloseStep,
+)
+from billing.money_text import exact_text, minor_text
 from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
+from billing.stripe.dashboard import object_text
 
 PAST_DUE = "Past due"
 INVOICE_COLOURS = {
@@ -131,3 +139,151 @@ class InvoiceCloseAdmin(ReadOnlyAdmin):
     @display(description="Step", ordering="step", label=STEP_COLOURS)
     def step_label(self, close: InvoiceClose) -> str:
         return close.get_step_display()
+
+
+class CreditNoteLineInline(ReadOnlyInline):
+    model = CreditNoteLine
+    fields = ("description", "amount", "discount", "tax", "kind", "from_paid_credit")
+    verbose_name_plural = "What is given back, line by line"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CreditNoteLine]:
+        found: QuerySet[CreditNoteLine] = super().get_queryset(request)
+        return found.select_related("credit_note", "invoice_line")
+
+    @display(description="Amount")
+    def amount(self, line: CreditNoteLine) -> str:
+        return minor_text(line.amount_minor, line.credit_note.currency)
+
+    @display(description="Less discount")
+    def discount(self, line: CreditNoteLine) -> str:
+        return minor_text(line.discount_minor, line.credit_note.currency)
+
+    @display(description="Tax")
+    def tax(self, line: CreditNoteLine) -> str:
+        currency = line.credit_note.currency
+        if line.inclusive_tax_minor:
+            return f"{minor_text(line.inclusive_tax_minor, currency)} within"
+        return minor_text(line.exclusive_tax_minor, currency)
+
+    @display(description="Of the invoice's line")
+    def kind(self, line: CreditNoteLine) -> str:
+        return line.invoice_line.get_kind_display() if line.invoice_line is not None else "None: an amount of its own"
+
+    @display(description="Out of paid credit")
+    def from_paid_credit(self, line: CreditNoteLine) -> str:
+        return exact_text(line.from_grant, line.credit_note.currency) if line.from_grant else "–"
+
+
+@admin.register(CreditNote)
+class CreditNoteAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "customer_link", "invoice_link", "total", "ways", "status_label", "issued_at")
+    list_select_related = ("invoice__customer",)
+    list_filter = ("status",)
+    search_fields = ("=number", "=stripe_credit_note_id", "=invoice__number", "invoice__customer__customer_key")
+    search_help_text = "A number, an id at Stripe, or a customer key"
+    linked_by = frozenset({"invoice__id__exact", "invoice__customer__id__exact"})
+    shown_with: ClassVar[dict[str, str]] = {"entry_link": "ledger.view_journalentry"}
+    fields = (
+        "customer_link",
+        "invoice_link",
+        "status_label",
+        "total",
+        "before_payment",
+        "onto_balance",
+        "refunded",
+        "outside_stripe",
+        "reason",
+        "memo",
+        "stripe_object",
+        "issued_at",
+        "voided_at",
+        "unwound_at",
+        "entry_link",
+        "projected_at",
+    )
+    inlines = (CreditNoteLineInline,)
+
+    @display(description="Customer", ordering="invoice__customer__name")
+    def customer_link(self, note: CreditNote) -> str:
+        return page_link("billing.customer", note.invoice.customer_id, note.invoice.customer)
+
+    @display(description="Invoice", ordering="invoice__number")
+    def invoice_link(self, note: CreditNote) -> str:
+        return page_link("billing.invoice", note.invoice_id, note.invoice)
+
+    @display(description="Total", ordering="total_minor")
+    def total(self, note: CreditNote) -> str:
+        return minor_text(note.total_minor, note.currency)
+
+    @display(description="Given back")
+    def ways(self, note: CreditNote) -> str:
+        return ", ".join(name for name, amount in note.ways() if amount)
+
+    @display(description="Not asked for any more")
+    def before_payment(self, note: CreditNote) -> str:
+        return minor_text(note.pre_payment_minor, note.currency)
+
+    @display(description="Onto the customer's balance")
+    def onto_balance(self, note: CreditNote) -> str:
+        return minor_text(note.to_balance_minor, note.currency)
+
+    @display(description="By refunds")
+    def refunded(self, note: CreditNote) -> str:
+        return minor_text(note.refunded_minor, note.currency)
+
+    @display(description="Outside Stripe")
+    def outside_stripe(self, note: CreditNote) -> str:
+        return minor_text(note.out_of_band_minor, note.currency)
+
+    @display(
+        description="Status",
+        ordering="status",
+        label={CreditNote.Status.ISSUED.label: "success", CreditNote.Status.VOID.label: "danger"},
+    )
+    def status_label(self, note: CreditNote) -> str:
+        return note.get_status_display()
+
+    @display(description="At Stripe")
+    def stripe_object(self, note: CreditNote) -> str:
+        return object_text("credit_notes", note.stripe_credit_note_id)
+
+    @display(description="Journal entry")
+    def entry_link(self, note: CreditNote) -> str:
+        return page_link("ledger.journalentry", note.journal_entry_id, f"#{note.journal_entry_id}")
+
+
+@admin.register(AbsorbedUsage)
+class AbsorbedUsageAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "customer_link", "period_link", "amount_text", "reason", "absorbed_by", "recorded_at")
+    list_select_related = ("period__subscription__customer", "rate")
+    search_fields = ("reason", "period__subscription__customer__customer_key")
+    shown_with: ClassVar[dict[str, str]] = {"entry_link": "ledger.view_journalentry"}
+    fields = (
+        "customer_link",
+        "period_link",
+        "rate",
+        "quantity",
+        "amount_text",
+        "reason",
+        "absorbed_by",
+        "recorded_at",
+        "entry_link",
+    )
+
+    @display(description="Customer")
+    def customer_link(self, absorbed: AbsorbedUsage) -> str:
+        customer = absorbed.period.subscription.customer
+        return page_link("billing.customer", customer.pk, customer)
+
+    @display(description="Period")
+    def period_link(self, absorbed: AbsorbedUsage) -> str:
+        return page_link("billing.billingperiod", absorbed.period_id, absorbed.period)
+
+    @display(description="Amount, exact", ordering="amount")
+    def amount_text(self, absorbed: AbsorbedUsage) -> str:
+        return exact_text(absorbed.amount, absorbed.period.subscription.customer.currency)
+
+    @display(description="Journal entry")
+    def entry_link(self, absorbed: AbsorbedUsage) -> str:
+        entry_id = absorbed.journal_entry_id
+        return page_link("ledger.journalentry", entry_id, f"#{entry_id}") if entry_id else "–"

@@ -17,7 +17,8 @@ from billing.invoicing.drafting import write_lines
 from billing.invoicing.models import InvoiceClose, InvoiceCloseStep, InvoiceLine
 from billing.invoicing.operations import HELD_CHARS_MAX
 from billing.invoicing.rounding import from_minor
-from billing.invoicing.verification import ExpectedFee, differences, line_key
+from billing.invoicing.stripe_lines import line_key
+from billing.invoicing.verification import ExpectedFee, differences
 from billing.rating.rating import RatingError
 from billing.stripe import gateway, outbox
 from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable

@@ -5,7 +5,7 @@ Invoices: Stripe's document, our usage lines on it, and how far each close has c
 """
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 
 class Invoice(models.Model):
@@ -31,13 +31,31 @@ class Invoice(models.Model):
     amount_due_minor = models.BigIntegerField(help_text="What is asked for after the customer balance was applied.")
     amount_paid_minor = models.BigIntegerField()
     amount_remaining_minor = models.BigIntegerField()
+    discount_minor = models.BigIntegerField(
+        default=0, help_text="Taken off by all discounts; already out of the total."
+    )
+    tax_minor = models.BigIntegerField(default=0, help_text="All tax in the total, on top of prices or within them.")
+    credited_before_payment_minor = models.BigIntegerField(
+        default=0, help_text="By credit notes: so much less is asked for."
+    )
+    credited_after_payment_minor = models.BigIntegerField(
+        default=0, help_text="By credit notes: given back as balance, as refunds, or outside Stripe."
+    )
+    written_off_minor = models.BigIntegerField(
+        default=0, help_text="What of it the ledger holds as bad debt now; not Stripe's figure."
+    )
+    paid_off_stripe_minor = models.BigIntegerField(
+        default=0, help_text="What of it was paid elsewhere, as the ledger holds it."
+    )
     starting_balance_minor = models.BigIntegerField(help_text="Stripe's customer balance before; above zero is owed.")
     ending_balance_minor = models.BigIntegerField(null=True, help_text="The same after finalisation.")
     attempt_count = models.PositiveIntegerField(default=0)
     next_payment_attempt_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(help_text="When Stripe made the draft.")
+    due_at = models.DateTimeField(null=True, help_text="Stripe's due date; empty: due as soon as it is finalised.")
     finalized_at = models.DateTimeField(null=True)
     paid_at = models.DateTimeField(null=True)
+    voided_at = models.DateTimeField(null=True)
     projected_at = models.DateTimeField(help_text="When this row was last brought up to date.")
 
     class Meta:
@@ -54,6 +72,7 @@ class InvoiceLine(models.Model):
     Ours (usage, coverage) are written before they are pushed; Stripe's own (fee, …) when the invoice is finalised.
     For a usage line `amount_minor` is `exact_amount` rounded once; `rounding` is what that step added, so that
     exact_amount + rounding is the amount charged, at most half an increment apart (DESIGN §3.6).
+    Discount and tax are Stripe's, of this line, in minor units with the line's sign; known once it is finalised.
     """
 
     class Kind(models.TextChoices):
@@ -61,6 +80,7 @@ class InvoiceLine(models.Model):
         COVERAGE = "coverage", "Covered by allowance or credit"
         FEE = "fee", "Subscription fee"
         ONE_OFF = "one_off", "One-off"
+        PREPAID = "prepaid", "Prepaid credit"
 
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="lines")
     kind = models.CharField(max_length=20, choices=Kind)
@@ -77,7 +97,10 @@ class InvoiceLine(models.Model):
     description = models.CharField(max_length=500)
     quantity = models.DecimalField(max_digits=38, decimal_places=12)
     exact_amount = models.DecimalField(max_digits=38, decimal_places=12, help_text="In currency units, unrounded.")
-    amount_minor = models.BigIntegerField(help_text="As charged, in minor units.")
+    amount_minor = models.BigIntegerField(help_text="As charged, in minor units, before discount and tax on top.")
+    discount_minor = models.BigIntegerField(default=0, help_text="Taken off the amount.")
+    exclusive_tax_minor = models.BigIntegerField(default=0, help_text="Tax on top of amount less discount.")
+    inclusive_tax_minor = models.BigIntegerField(default=0, help_text="Tax that is part of the amount.")
     rounding = models.DecimalField(max_digits=38, decimal_places=12, help_text="Charged minus exact, currency units.")
     stripe_line_id = models.CharField(
         max_length=255, unique=True, null=True, blank=True, help_text="Set once, when found on the draft."
@@ -103,6 +126,139 @@ class InvoiceLine(models.Model):
 
     def __str__(self) -> str:
         return self.description
+
+
+class PrepaidPurchase(models.Model):
+    """
+    What a line of prepaid credit buys: a grant of what is paid, and one of the bonus, once the invoice is paid.
+
+    The terms are those of the line's metadata at Stripe and never change; each grant is named once.
+    """
+
+    line = models.OneToOneField(InvoiceLine, on_delete=models.PROTECT, related_name="prepaid")
+    name = models.CharField(max_length=200, help_text="Of the credit, as the customer reads it on later invoices.")
+    bonus_amount = models.DecimalField(
+        max_digits=38, decimal_places=12, default=0, help_text="Given on top, in currency units."
+    )
+    valid_days = models.PositiveIntegerField(null=True, help_text="Expires so long after the payment; empty: never.")
+    grant = models.OneToOneField("promotions.CreditGrant", on_delete=models.PROTECT, null=True, related_name="+")
+    bonus_grant = models.OneToOneField("promotions.CreditGrant", on_delete=models.PROTECT, null=True, related_name="+")
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.CheckConstraint(name="billing_prepaid_bonus_not_negative", condition=Q(bonus_amount__gte=0)),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CreditNote(models.Model):
+    """
+    Stripe's credit note. Amounts in minor units of `currency`; total = the four ways together.
+
+    What it says never changes, except that it may become void. `unwound_at`: its entry was taken back, because it or
+    its invoice is void.
+    """
+
+    class Status(models.TextChoices):
+        ISSUED = "issued", "Issued"
+        VOID = "void", "Void"
+
+    stripe_credit_note_id = models.CharField(max_length=255, unique=True)
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="credit_notes")
+    number = models.CharField(max_length=100)
+    status = models.CharField(max_length=20, choices=Status)
+    reason = models.CharField(max_length=60, blank=True)
+    memo = models.TextField(blank=True)
+    currency = models.CharField(max_length=3)
+    total_minor = models.BigIntegerField(help_text="With tax, after discount.")
+    pre_payment_minor = models.BigIntegerField(help_text="So much less is asked for on the invoice.")
+    to_balance_minor = models.BigIntegerField(help_text="Given back onto the customer's balance.")
+    refunded_minor = models.BigIntegerField(help_text="Given back by refunds.")
+    out_of_band_minor = models.BigIntegerField(help_text="Given back outside Stripe, from the bank.")
+    issued_at = models.DateTimeField()
+    voided_at = models.DateTimeField(null=True)
+    unwound_at = models.DateTimeField(null=True)
+    journal_entry_id = models.BigIntegerField(unique=True)
+    projected_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-issued_at", "-id")
+        constraints = (
+            models.CheckConstraint(
+                name="billing_creditnote_total_is_given_back",
+                condition=Q(
+                    total_minor=F("pre_payment_minor")
+                    + F("to_balance_minor")
+                    + F("refunded_minor")
+                    + F("out_of_band_minor")
+                ),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.number or self.stripe_credit_note_id
+
+    def ways(self) -> list[tuple[str, int]]:
+        """In what ways the total is given back, each with its amount in minor units."""
+        return [
+            ("not asked for", self.pre_payment_minor),
+            ("onto the balance", self.to_balance_minor),
+            ("refunded", self.refunded_minor),
+            ("outside Stripe", self.out_of_band_minor),
+        ]
+
+
+class CreditNoteLine(models.Model):
+    """A line of a credit note, in minor units: of a line of the invoice, or of its own making."""
+
+    credit_note = models.ForeignKey(CreditNote, on_delete=models.PROTECT, related_name="lines")
+    position = models.PositiveIntegerField()
+    invoice_line = models.ForeignKey(InvoiceLine, on_delete=models.PROTECT, null=True, related_name="credit_note_lines")
+    description = models.CharField(max_length=500)
+    amount_minor = models.BigIntegerField(help_text="Before discount and tax on top.")
+    discount_minor = models.BigIntegerField()
+    exclusive_tax_minor = models.BigIntegerField()
+    inclusive_tax_minor = models.BigIntegerField()
+    from_grant = models.DecimalField(
+        max_digits=38, decimal_places=12, default=0, help_text="Taken from the line's paid credit, in currency units."
+    )
+    stripe_line_id = models.CharField(max_length=255, unique=True)
+
+    class Meta:
+        ordering = ("credit_note_id", "position")
+        constraints = (models.UniqueConstraint(name="billing_cnline_position", fields=("credit_note", "position")),)
+
+    def __str__(self) -> str:
+        return self.description
+
+
+class AbsorbedUsage(models.Model):
+    """Usage of a closed period that nobody is asked to pay: what of one rate was on no invoice, given up."""
+
+    idempotency_key = models.CharField(max_length=200)
+    period = models.ForeignKey("billing.BillingPeriod", on_delete=models.PROTECT, related_name="absorbed")
+    rate = models.ForeignKey("billing.Rate", on_delete=models.PROTECT, related_name="+")
+    accrual = models.ForeignKey("billing.UsageAccrual", on_delete=models.PROTECT, related_name="+")
+    quantity = models.DecimalField(max_digits=38, decimal_places=12)
+    amount = models.DecimalField(max_digits=38, decimal_places=12, help_text="In currency units, exact.")
+    reason = models.CharField(max_length=500)
+    absorbed_by = models.CharField(max_length=200, help_text="Who: user:<name> or service:<name>.")
+    recorded_at = models.DateTimeField()
+    journal_entry_id = models.BigIntegerField(null=True, help_text="Empty where the amounts sum to nothing.")
+
+    class Meta:
+        ordering = ("-id",)
+        verbose_name_plural = "Absorbed usage"
+        constraints = (
+            models.UniqueConstraint(name="billing_absorbed_once", fields=("idempotency_key", "rate")),
+            models.CheckConstraint(name="billing_absorbed_reason", condition=~Q(reason="")),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.amount:f} of {self.period}"
 
 
 class InvoiceClose(models.Model):

@@ -9,30 +9,41 @@ from datetime import datetime
 from typing import Any
 
 from billing.accounting.invoices import UnexplainedTotal, post_invoice_finalized, post_invoice_voided
+from billing.accounting.write_offs import post_recovered, post_written_off
 from billing.customers.models import Customer
 from billing.customers.operations import lock_customer
 from billing.invoicing import queries
-from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
+from billing.invoicing.crediting import project_credit_notes
+from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep
+from billing.invoicing.prepaying import issue_prepaid_grants
+from billing.invoicing.recording import record_lines
 from billing.invoicing.rounding import from_minor
-from billing.invoicing.verification import is_subscription_fee, line_key
+from billing.invoicing.stripe_lines import is_subscription_fee
 from billing.payments.operations import instant
+from billing.payments.settlement import settle_paid_elsewhere
 from billing.stripe.errors import NotYetKnown, ProjectionRefused
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.operations import open_next_period
 
-Status, Kind, Step = Invoice.Status, InvoiceLine.Kind, InvoiceClose.Step
+Status, Step = Invoice.Status, InvoiceClose.Step
 StripeDict = dict[str, Any]
 HELD_CHARS_MAX = 500
 
 
 def project_invoice(
-    fetched: StripeDict, *, lines: Sequence[StripeDict], subscription: Subscription | None, now: datetime
+    fetched: StripeDict,
+    *,
+    lines: Sequence[StripeDict],
+    notes: Sequence[StripeDict] = (),
+    subscription: Subscription | None,
+    now: datetime,
 ) -> Invoice:
     """
     Bring the row of an invoice up to the state just fetched with all its lines; once finalised, enter it.
 
-    A state that lies behind the recorded one changes nothing. Raises NotYetKnown for an unknown customer,
-    ProjectionRefused for a line or total that cannot be explained, and LedgerError.
+    `notes` are its credit notes, each with all its lines. They come first: what they took off is neither granted as
+    prepaid credit nor written off. A state that lies behind the recorded one changes nothing. Raises NotYetKnown for an
+    unknown customer, ProjectionRefused for a line or total that cannot be explained, and LedgerError.
     """
     customer = Customer.objects.filter(stripe_customer_id=fetched["customer"]).first()
     if customer is None:
@@ -55,84 +66,56 @@ def project_invoice(
     for name, value in queries.projected_fields(fetched).items():
         setattr(invoice, name, value)
     invoice.save()
-    if invoice.finalized_at is not None and (not was_entered or is_newly_void):
-        _enter(invoice, fetched, lines, now=now)
+    if invoice.finalized_at is None:
+        return invoice
+    if not was_entered or is_newly_void:
+        _enter(invoice, lines, now=now)
+    project_credit_notes(invoice, notes, now=now)
+    issue_prepaid_grants(invoice, now=now)
+    settle_paid_elsewhere(invoice, fetched, now=now)
+    _settle_write_off(invoice, fetched, now=now)
     return invoice
 
 
-def _enter(invoice: Invoice, fetched: StripeDict, stripe_lines: Sequence[StripeDict], *, now: datetime) -> None:
+def _enter(invoice: Invoice, stripe_lines: Sequence[StripeDict], *, now: datetime) -> None:
     """Post the finalisation, and its reversal when the invoice is void. The entry's key makes it once."""
     assert invoice.finalized_at is not None
-    lines = _recorded_lines(invoice, stripe_lines)
+    lines = record_lines(invoice, stripe_lines)
     try:
         entry = post_invoice_finalized(invoice=invoice, lines=lines, finalized_at=invoice.finalized_at, recorded_at=now)
     except UnexplainedTotal as unexplained:
         raise ProjectionRefused(str(unexplained)) from unexplained
-    if invoice.status == Status.VOID and entry is not None:
-        voided_at = instant(fetched["status_transitions"]["voided_at"])
-        post_invoice_voided(finalized=entry, invoice=invoice, voided_at=voided_at, recorded_at=now)
+    if invoice.voided_at is not None and entry is not None:
+        post_invoice_voided(finalized=entry, invoice=invoice, voided_at=invoice.voided_at, recorded_at=now)
 
 
-def _recorded_lines(invoice: Invoice, stripe_lines: Sequence[StripeDict]) -> list[InvoiceLine]:
+def _settle_write_off(invoice: Invoice, fetched: StripeDict, *, now: datetime) -> None:
     """
-    The rows of every line on the invoice: ours, which must all be there unchanged, and Stripe's fees, added now.
+    Hold as bad debt what an uncollectible invoice still asks for, and nothing of any other.
 
-    Raises ProjectionRefused for any other line.
+    So whatever ends it (a payment, a credit note, a void) puts back on the receivable what it then takes off.
     """
-    rows = list(invoice.lines.all())
-    recorded = {row.stripe_line_id: row for row in rows if row.stripe_line_id}
-    ours = {str(row.pk): row for row in rows if row.kind in (Kind.USAGE, Kind.COVERAGE)}
-    present: list[InvoiceLine] = []
-    fees: list[StripeDict] = []
-    for line in stripe_lines:
-        row = recorded.get(line["id"]) or ours.get(line_key(line))
-        if row is None and not line_key(line) and is_subscription_fee(line):
-            fees.append(line)
-        elif row is None or row.amount_minor != line["amount"] or row in present:
-            raise ProjectionRefused(_unexplained(invoice, line))
-        else:
-            present.append(row)
-    missing = [row.pk for row in ours.values() if row not in present]
-    if missing:
-        raise ProjectionRefused(f"our lines {missing} are not on {invoice.stripe_invoice_id}, which is finalised")
-    return present + _record_fees(invoice, fees, after=max((row.position for row in rows), default=0))
-
-
-def _unexplained(invoice: Invoice, line: StripeDict) -> str:
-    return (
-        f"line {line['id']} ({line['description']}, {line['amount']}) of the finalised invoice "
-        f"{invoice.stripe_invoice_id} is of a kind not known here, or not as we wrote it"
-    )
-
-
-def _record_fees(invoice: Invoice, fees: Sequence[StripeDict], *, after: int) -> list[InvoiceLine]:
-    rows = [
-        InvoiceLine(
-            invoice=invoice,
-            kind=Kind.FEE,
-            position=after + number,
-            period=_period_of_fee(invoice, line),
-            description=(line["description"] or "Subscription fee")[:500],
-            quantity=line["quantity"] or 1,
-            exact_amount=from_minor(line["amount"], invoice.currency),
-            amount_minor=line["amount"],
-            rounding=from_minor(0, invoice.currency),
-            stripe_line_id=line["id"],
-        )
-        for number, line in enumerate(fees, start=1)
-    ]
-    return InvoiceLine.objects.bulk_create(rows)
-
-
-def _period_of_fee(invoice: Invoice, line: StripeDict) -> BillingPeriod | None:
-    """The period a fee was paid for; the first one may start a little before Stripe's, so it is known by its middle."""
-    if invoice.subscription_id is None:
-        return None
-    start, end = line["period"]["start"], line["period"]["end"]
-    middle = instant(start + (end - start) // 2)
-    return BillingPeriod.objects.filter(
-        subscription_id=invoice.subscription_id, starts_at__lte=middle, ends_at__gt=middle
-    ).first()
+    before = invoice.written_off_minor
+    given_up = invoice.amount_remaining_minor if invoice.status == Status.UNCOLLECTIBLE else 0
+    if given_up == before:
+        return
+    if before and given_up > before:
+        raise ProjectionRefused(f"invoice {invoice.stripe_invoice_id} was given up with {before}, now it is {given_up}")
+    entry: dict[str, Any] = {
+        "invoice_id": invoice.stripe_invoice_id,
+        "customer_key": invoice.customer.customer_key,
+        "amount": from_minor(abs(given_up - before), invoice.currency),
+        "currency": invoice.currency,
+        "recorded_at": now,
+    }
+    if before:
+        ended_at = invoice.paid_at or invoice.voided_at or now
+        still = from_minor(given_up, invoice.currency)
+        post_recovered(**entry, still_written_off=still, occurred_at=ended_at)
+    else:
+        post_written_off(**entry, occurred_at=instant(fetched["status_transitions"]["marked_uncollectible_at"]))
+    invoice.written_off_minor = given_up
+    invoice.save(update_fields=["written_off_minor"])
 
 
 def begin_close(*, invoice: Invoice, lines: Sequence[StripeDict], held_reason: str, now: datetime) -> InvoiceClose:

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Max, Q
 
 from billing.admin_links import list_url, page_url
-from billing.invoicing.models import Invoice, InvoiceClose, InvoiceLine
+from billing.invoicing.models import CreditNote, Invoice, InvoiceClose, InvoiceLine
 from billing.invoicing.rounding import from_minor
 from billing.payments.models import Payment
 from billing.stripe.dashboard import object_text
@@ -35,11 +35,18 @@ class LineRow:
 
 @dataclass(frozen=True, slots=True)
 class LineTotals:
-    """Sums over the lines, in currency units: exact + rounding = charged."""
+    """
+    Sums over the lines, in currency units: exact + rounding = charged; charged - discount + tax on top is the total.
+
+    Both taxes together are what is owed to the authorities.
+    """
 
     exact: Decimal
     rounding: Decimal
     charged: Decimal
+    discount: Decimal
+    tax_on_top: Decimal
+    tax_within: Decimal
 
 
 def sections(*, invoice: Invoice, may: Callable[[str], bool]) -> Mapping[str, Any]:
@@ -55,6 +62,7 @@ def sections(*, invoice: Invoice, may: Callable[[str], bool]) -> Mapping[str, An
         "line_totals": _totals([row.line for row in lines], currency=invoice.currency),
         "close": _close_of(invoice) if may("billing.view_invoiceclose") else None,
         "entry": _entry_of(invoice) if may("ledger.view_journalentry") else None,
+        "credit_notes": _credit_notes_of(invoice) if may("billing.view_creditnote") else None,
         "payments": _payments_of(invoice) if may("billing.view_payment") else None,
         "events": _events_about(invoice) if may("billing.view_inboxevent") else None,
     }
@@ -96,6 +104,9 @@ def _totals(lines: list[InvoiceLine], *, currency: str) -> LineTotals:
         exact=sum((line.exact_amount for line in lines), Decimal(0)),
         rounding=sum((line.rounding for line in lines), Decimal(0)),
         charged=from_minor(sum(line.amount_minor for line in lines), currency),
+        discount=from_minor(sum(line.discount_minor for line in lines), currency),
+        tax_on_top=from_minor(sum(line.exclusive_tax_minor for line in lines), currency),
+        tax_within=from_minor(sum(line.inclusive_tax_minor for line in lines), currency),
     )
 
 
@@ -105,6 +116,10 @@ def _close_of(invoice: Invoice) -> InvoiceClose | None:
 
 def _entry_of(invoice: Invoice) -> ledger_queries.Entry | None:
     return ledger_queries.entry_by_key(f"invoice_finalized:{invoice.stripe_invoice_id}")
+
+
+def _credit_notes_of(invoice: Invoice) -> list[CreditNote]:
+    return list(CreditNote.objects.filter(invoice=invoice).order_by("issued_at", "id"))
 
 
 def _payments_of(invoice: Invoice) -> list[Payment]:

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Greatest
 
-from billing.invoicing.models import Invoice, InvoiceClose, InvoiceLine
+from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceClose, InvoiceLine
 from billing.payments.operations import instant
 from billing.rating.models import UsageAccrual
 from billing.subscriptions.models import BillingPeriod
@@ -32,12 +33,18 @@ def projected_fields(fetched: Mapping[str, Any]) -> dict[str, Any]:
         "amount_due_minor": fetched["amount_due"],
         "amount_paid_minor": fetched["amount_paid"],
         "amount_remaining_minor": fetched["amount_remaining"],
+        "discount_minor": sum(entry["amount"] for entry in fetched.get("total_discount_amounts") or []),
+        "tax_minor": sum(entry["amount"] for entry in fetched.get("total_taxes") or []),
+        "credited_before_payment_minor": fetched["pre_payment_credit_notes_amount"],
+        "credited_after_payment_minor": fetched["post_payment_credit_notes_amount"],
         "starting_balance_minor": fetched["starting_balance"],
         "ending_balance_minor": fetched.get("ending_balance"),
         "attempt_count": fetched["attempt_count"],
         "next_payment_attempt_at": _instant_or_none(fetched.get("next_payment_attempt")),
+        "due_at": _instant_or_none(fetched.get("due_date")),
         "finalized_at": _instant_or_none(moments.get("finalized_at")),
         "paid_at": _instant_or_none(moments.get("paid_at")),
+        "voided_at": _instant_or_none(moments.get("voided_at")),
     }
 
 
@@ -70,14 +77,18 @@ def due_closes(*, now: datetime, limit: int) -> list[int]:
 def earlier_periods_to_settle(period: BillingPeriod) -> QuerySet[BillingPeriod]:
     """
     Earlier periods of the subscription that may hold usage on no invoice: the latest one, whose late events nobody may
-    have accrued, those never closed, and those accrued again after their last invoice (or whose invoice is void).
+    have accrued, those never closed, and those accrued again after their last invoice (or whose invoice is void) and
+    after what of them was absorbed.
     """
     earlier = BillingPeriod.objects.filter(subscription_id=period.subscription_id, ends_at__lte=period.starts_at)
     accruals = UsageAccrual.objects.filter(period=OuterRef("pk")).order_by("-revision")
     lines = InvoiceLine.objects.filter(period=OuterRef("pk"), kind=InvoiceLine.Kind.USAGE)
     billed = lines.exclude(invoice__status=Status.VOID).order_by("-accrual_id")
+    absorbed = AbsorbedUsage.objects.filter(period=OuterRef("pk")).order_by("-accrual_id")
     marked = earlier.annotate(
-        accrued_last=Subquery(accruals.values("pk")[:1]), billed_last=Subquery(billed.values("accrual_id")[:1])
+        accrued_last=Subquery(accruals.values("pk")[:1]),
+        # GREATEST of PostgreSQL leaves out what is not there.
+        billed_last=Greatest(Subquery(billed.values("accrual_id")[:1]), Subquery(absorbed.values("accrual_id")[:1])),
     )
     is_behind = Q(accrued_last__isnull=False) & (Q(billed_last__isnull=True) | ~Q(accrued_last=F("billed_last")))
     is_open_or_latest = Q(state=BillingPeriod.State.OPEN) | Q(ends_at=period.starts_at)

@@ -37,6 +37,14 @@ def to_minor(exact: Decimal, currency: str) -> int:
     return int(steps.to_integral_value(rounding=ROUND_HALF_UP)) * step
 
 
+def exact_minor(amount: Decimal, currency: str) -> int:
+    """An amount of real money in minor units. Raises ValueError for parts of one."""
+    minor = amount.scaleb(minor_digits(currency), context=_EXACT)
+    if minor != minor.to_integral_value():
+        raise ValueError(f"{amount} {currency} is not a whole number of minor units.")
+    return int(minor)
+
+
 def from_minor(minor: int, currency: str) -> Decimal:
     """The amount in currency units, exact."""
     return Decimal(minor).scaleb(-minor_digits(currency))

@@ -4,6 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from billing.invoicing.models import InvoiceLine
+from billing.invoicing.stripe_lines import (
+    UnreadableTerms,
+    is_subscription_fee,
+    kind_of,
+    line_key,
+    net_of,
+    prepaid_terms,
+)
 from billing.stripe.gateway import price_of_line
 
 StripeDict = dict[str, Any]
@@ -17,18 +26,6 @@ class ExpectedFee:
     amount_minor: int
 
 
-def line_key(stripe_line: StripeDict) -> str:
-    """Our id of a line we pushed, or nothing for a line of Stripe's own."""
-    return str((stripe_line.get("metadata") or {}).get("line") or "")
-
-
-def is_subscription_fee(stripe_line: StripeDict) -> bool:
-    """Whether a line is the plain recurring fee of a subscription: no proration, no invoice item."""
-    parent = stripe_line.get("parent") or {}
-    details = parent.get("subscription_item_details") or {}
-    return parent.get("type") == "subscription_item_details" and not details.get("proration")
-
-
 def differences(
     *,
     invoice: StripeDict,
@@ -40,25 +37,32 @@ def differences(
     """
     Say how the draft differs from what it must be; nothing means it may be finalised.
 
-    `ours` maps the id of each line we pushed to its amount in minor units.
+    `ours` maps the id of each line we pushed to its amount in minor units. Discount, tax, prorations of the fee and
+    lines whose metadata say what they are may be there; the total must be what all these come to.
     """
-    stripe_lines = list(stripe_lines)
     found: list[str] = []
     seen: list[str] = []
     fees: list[StripeDict] = []
+    # What may be on the invoice besides our amounts and the fee's, in minor units.
+    added = 0
     for line in stripe_lines:
         key = line_key(line)
         if key:
             seen.append(key)
             found += _of_ours(line, ours.get(key))
+            added += net_of(line) - line["amount"]
         elif is_subscription_fee(line):
             fees.append(line)
-        else:
+            added += net_of(line) - line["amount"]
+        elif kind_of(line) is None:
             found.append(f"line {line['id']} ({line['description']}, {line['amount']}) is of a kind not known here")
+        else:
+            found += _of_terms(line)
+            added += net_of(line)
     found += [f"our line {key} is not on the invoice" for key in ours if key not in seen]
     found += [f"our line {key} is on the invoice {seen.count(key)} times" for key in ours if seen.count(key) > 1]
     found += _of_fees(fees, fee)
-    expected_total = sum(ours.values()) + fee.amount_minor
+    expected_total = sum(ours.values()) + fee.amount_minor + added
     if invoice["total"] != expected_total:
         found.append(f"the total is {invoice['total']} instead of {expected_total}")
     if invoice["currency"].upper() != currency:
@@ -66,6 +70,16 @@ def differences(
     if invoice["status"] != "draft":
         found.append(f"the invoice is {invoice['status']}, no draft any more")
     return found
+
+
+def _of_terms(line: StripeDict) -> list[str]:
+    if kind_of(line) != InvoiceLine.Kind.PREPAID:
+        return []
+    try:
+        prepaid_terms(line)
+    except UnreadableTerms as unreadable:
+        return [f"line {line['id']} of prepaid credit: {unreadable}"]
+    return []
 
 
 def _of_ours(line: StripeDict, expected: int | None) -> list[str]:

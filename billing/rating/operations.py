@@ -31,7 +31,7 @@ from metering import queries as metering_queries
 from metering.queries import Window
 from promotions import operations as promotions_operations
 from promotions import queries as promotions_queries
-from promotions.burn_down import GrantBalance
+from promotions.burn_down import PAID, GrantBalance
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +212,7 @@ def _post(
 ) -> UsageAccrual:
     """Write the ledger's entry and the accrual with its lines and drawdowns."""
     total, by_grant = change.total(), change.by_grant()
-    ended = {grant.grant_id for grant in grants if grant.ended_at is not None}
+    ended = {grant.grant_id: grant.kind for grant in grants if grant.ended_at is not None}
     latest = queries.latest_accrual(period.pk)
     revision = latest.revision + 1 if latest else 1
     entry = post_usage_accrued(
@@ -222,6 +222,7 @@ def _post(
             unbilled=total.unbilled,
             by_grant=by_grant,
             restored={grant_id: amount for grant_id, amount in by_grant.items() if grant_id in ended},
+            paid_grants=frozenset(grant_id for grant_id, kind in ended.items() if kind == PAID),
         ),
         customer_key=period.subscription.customer.customer_key,
         currency=period.subscription.customer.currency,

@@ -8,9 +8,9 @@ from typing import Any
 from django.db.models import QuerySet, Sum
 
 from billing.catalog.models import Rate
-from billing.invoicing.models import Invoice, InvoiceLine
+from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine
 from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
-from billing.rating.rating import EXACT, ZERO
+from billing.rating.rating import ZERO
 from billing.rating.totals import Amounts, PeriodState
 from promotions import queries as promotions_queries
 from promotions.queries import GrantTerms
@@ -71,7 +71,8 @@ def drawdowns(period_id: int) -> list[tuple[GrantTerms, Decimal]]:
 
 def uninvoiced(subscription_id: int, period_id: int) -> list[Uninvoiced]:
     """
-    Return per rate what the period's accruals left unbilled minus the usage lines of all invoices that are not void.
+    Return per rate what the period's accruals left unbilled, minus the usage lines of all invoices that are not void
+    and minus what was absorbed.
 
     Rates of which nothing is left, neither units nor money, are left out. By model and meter.
     """
@@ -79,13 +80,16 @@ def uninvoiced(subscription_id: int, period_id: int) -> list[Uninvoiced]:
         period_id=period_id, period__subscription_id=subscription_id, kind=InvoiceLine.Kind.USAGE
     ).exclude(invoice__status=Invoice.Status.VOID)
     rows = _summed(lines, by=["rate_id"], sums=["quantity", "exact_amount"])
-    invoiced = {row["rate_id"]: (row["quantity_sum"], row["exact_amount_sum"]) for row in rows}
+    settled = {row["rate_id"]: Amounts(quantity=row["quantity_sum"], unbilled=row["exact_amount_sum"]) for row in rows}
+    absorbed = AbsorbedUsage.objects.filter(period_id=period_id, period__subscription_id=subscription_id)
+    for row in _summed(absorbed, by=["rate_id"], sums=["quantity", "amount"]):
+        given_up = Amounts(quantity=row["quantity_sum"], unbilled=row["amount_sum"])
+        settled[row["rate_id"]] = settled.get(row["rate_id"], Amounts()).plus(given_up)
     state = _amounts_by_rate(period_id, accrual__period__subscription_id=subscription_id)
     left = []
-    for rate in _rates({*state, *invoiced}):
-        amounts = state.get(rate.pk, Amounts())
-        quantity, amount = invoiced.get(rate.pk, (ZERO, ZERO))
-        rest = Uninvoiced(rate, EXACT.subtract(amounts.quantity, quantity), EXACT.subtract(amounts.unbilled, amount))
+    for rate in _rates({*state, *settled}):
+        amounts = state.get(rate.pk, Amounts()).minus(settled.get(rate.pk, Amounts()))
+        rest = Uninvoiced(rate, amounts.quantity, amounts.unbilled)
         if rest.quantity or rest.amount:
             left.append(rest)
     return left

@@ -63,7 +63,7 @@ class TestIssueGrant:
     def test_enters_when_it_takes_effect_and_when_it_was_recorded(self) -> None:
         grant = issue()
 
-        (line,) = ledger.statement(f"grant:{grant.pk}")
+        (line,) = ledger.newest_lines([ledger.find_account(f"grant:{grant.pk}")], limit=2)
         assert (line.effective_at, line.recorded_at) == (OCTOBER, OCTOBER + DAY)
 
     def test_said_twice_is_done_once(self) -> None:
@@ -114,10 +114,11 @@ class TestIssueGrant:
 
         assert available(grant.pk) == Decimal("99999999999999999999999999.000000000001")
 
-    def test_shares_contra_promotions_with_billing_s_chart(self) -> None:
+    def test_shares_contra_promotions_and_breakage_with_billing_s_chart(self) -> None:
         grant_specs = accounting.account_specs(grant_id=1, customer_key="acme", currency="USD")
 
-        assert grant_specs[0] in chart.system_account_specs("USD")
+        assert [spec.kind for spec in grant_specs[:2]] == ["contra:promotions", "breakage"]
+        assert all(spec in chart.system_account_specs("USD") for spec in grant_specs[:2])
 
 
 class TestEndGrant:

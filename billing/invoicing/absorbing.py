@@ -1,0 +1,103 @@
+"""Giving up usage that no invoice asks for, such as that of a void invoice that shall not be billed again."""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import transaction
+
+from billing.accounting.usage import post_usage_absorbed
+from billing.customers.operations import lock_customer
+from billing.invoicing.models import AbsorbedUsage
+from billing.rating import queries as rating_queries
+from billing.rating.queries import Uninvoiced
+from billing.rating.rating import EXACT, ZERO
+from billing.subscriptions.models import BillingPeriod
+
+logger = logging.getLogger(__name__)
+
+
+class AbsorptionError(Exception):
+    """Usage cannot be absorbed as asked; nothing was written. `field` names what to mend."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def absorb_unbilled(
+    *, period_id: int, reason: str, actor: str, idempotency_key: str, now: datetime
+) -> list[AbsorbedUsage]:
+    """
+    Ask nobody to pay for usage of a closed period that is on no invoice, and say why; return what that was, by rate.
+
+    Usage of the period that is accrued later is not part of it and is billed as any late usage. Said twice with the
+    same key it returns what the first absorbed. Raises AbsorptionError and LedgerError.
+    """
+    if not reason.strip():
+        raise AbsorptionError("reason", "absorbing usage needs a reason")
+    with transaction.atomic():
+        period = BillingPeriod.objects.select_related("subscription__customer").filter(pk=period_id).first()
+        if period is None:
+            raise AbsorptionError("period_id", f"there is no billing period {period_id}")
+        # Whoever accrues or invoices this usage holds the customer too.
+        lock_customer(customer_id=period.subscription.customer_id)
+        before = list(AbsorbedUsage.objects.filter(idempotency_key=idempotency_key).order_by("pk"))
+        if before:
+            _require_same(before, period_id=period_id, key=idempotency_key)
+            return before
+        left = _absorbable(period_id)
+        return _absorb(period, left, reason=reason, actor=actor, idempotency_key=idempotency_key, now=now)
+
+
+def _absorbable(period_id: int) -> list[Uninvoiced]:
+    """What of the period is on no invoice. Raises AbsorptionError while an invoice may still ask for it."""
+    period = BillingPeriod.objects.get(pk=period_id)
+    if period.state != BillingPeriod.State.CLOSED:
+        raise AbsorptionError("period_id", f"period {period_id} is still open: its usage is not complete")
+    left = rating_queries.uninvoiced(period.subscription_id, period_id)
+    if not left:
+        raise AbsorptionError("period_id", f"all usage of period {period_id} is on an invoice or absorbed already")
+    return left
+
+
+def _absorb(
+    period: BillingPeriod, left: Sequence[Uninvoiced], *, reason: str, actor: str, idempotency_key: str, now: datetime
+) -> list[AbsorbedUsage]:
+    customer, accrual = period.subscription.customer, rating_queries.latest_accrual(period.pk)
+    assert accrual is not None  # there is usage, so it was accrued
+    amount = ZERO
+    for rest in left:
+        amount = EXACT.add(amount, rest.amount)
+    entry = post_usage_absorbed(
+        idempotency_key=idempotency_key,
+        customer_key=customer.customer_key,
+        currency=customer.currency,
+        period_id=period.pk,
+        amount=amount,
+        effective_at=now,
+        recorded_at=now,
+        actor=actor,
+        reason=reason,
+    )
+    logger.info("%s absorbed %s %s of period %s (%s)", actor, amount, customer.currency, period.pk, reason)
+    return AbsorbedUsage.objects.bulk_create(
+        AbsorbedUsage(
+            idempotency_key=idempotency_key,
+            period=period,
+            rate=rest.rate,
+            accrual=accrual,
+            quantity=rest.quantity,
+            amount=rest.amount,
+            reason=reason,
+            absorbed_by=actor,
+            recorded_at=now,
+            journal_entry_id=entry.id if entry else None,
+        )
+        for rest in left
+    )
+
+
+def _require_same(before: Sequence[AbsorbedUsage], *, period_id: int, key: str) -> None:
+    if any(row.period_id != period_id for row in before):
+        raise AbsorptionError("idempotency_key", f"the key {key} absorbed usage of another period")

@@ -1,0 +1,112 @@
+"""The rows of a finalised invoice's lines: ours, which must all be there unchanged, and Stripe's, written down now."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from billing.invoicing.models import Invoice, InvoiceLine, PrepaidPurchase
+from billing.invoicing.rounding import from_minor
+from billing.invoicing.stripe_lines import UnreadableTerms, charges_of, kind_of, line_key, prepaid_terms
+from billing.payments.operations import instant
+from billing.stripe.errors import ProjectionRefused
+from billing.subscriptions.models import BillingPeriod
+
+Kind = InvoiceLine.Kind
+StripeDict = dict[str, Any]
+DEFAULT_DESCRIPTIONS = {
+    Kind.FEE: "Subscription fee",
+    Kind.ONE_OFF: "One-off charge",
+    Kind.PREPAID: "Prepaid credit",
+}
+LEARNED = ("discount_minor", "exclusive_tax_minor", "inclusive_tax_minor")
+
+
+def record_lines(invoice: Invoice, stripe_lines: Sequence[StripeDict]) -> list[InvoiceLine]:
+    """
+    Return the rows of every line on a finalised invoice, each with the discount and tax Stripe put on it.
+
+    Raises ProjectionRefused for a line of unknown kind, one not as we wrote it, and one of ours that is missing.
+    """
+    rows = list(invoice.lines.all())
+    recorded = {row.stripe_line_id: row for row in rows if row.stripe_line_id}
+    ours = {str(row.pk): row for row in rows if row.kind in (Kind.USAGE, Kind.COVERAGE)}
+    present: list[InvoiceLine] = []
+    added: list[InvoiceLine] = []
+    position = max((row.position for row in rows), default=0)
+    for line in stripe_lines:
+        row = recorded.get(line["id"]) or ours.get(line_key(line))
+        kind = None if line_key(line) else kind_of(line)
+        if row is None and kind is not None:
+            added.append(_new_row(invoice, line, kind, position=position + len(added) + 1))
+        elif row is None or row.amount_minor != line["amount"] or row in present:
+            raise ProjectionRefused(_unexplained(invoice, line))
+        else:
+            present.append(row)
+            _learn(row, line)
+    missing = [row.pk for row in ours.values() if row not in present]
+    if missing:
+        raise ProjectionRefused(f"our lines {missing} are not on {invoice.stripe_invoice_id}, which is finalised")
+    written = InvoiceLine.objects.bulk_create(added)
+    _record_terms(written, stripe_lines)
+    return present + written
+
+
+def _learn(row: InvoiceLine, line: StripeDict) -> None:
+    """Write down Stripe's id of, discount and tax on a line that was written before they were known."""
+    charges = charges_of(line)
+    if row.stripe_line_id is None or any(getattr(row, name) != getattr(charges, name) for name in LEARNED):
+        row.stripe_line_id = line["id"]
+        for name in LEARNED:
+            setattr(row, name, getattr(charges, name))
+        row.save(update_fields=["stripe_line_id", *LEARNED])
+
+
+def _new_row(invoice: Invoice, line: StripeDict, kind: str, *, position: int) -> InvoiceLine:
+    charges = charges_of(line)
+    return InvoiceLine(
+        invoice=invoice,
+        kind=kind,
+        position=position,
+        period=_period_of_fee(invoice, line) if kind == Kind.FEE else None,
+        description=(line["description"] or DEFAULT_DESCRIPTIONS[Kind(kind)])[:500],
+        quantity=line["quantity"] or 1,
+        exact_amount=from_minor(line["amount"], invoice.currency),
+        amount_minor=line["amount"],
+        discount_minor=charges.discount_minor,
+        exclusive_tax_minor=charges.exclusive_tax_minor,
+        inclusive_tax_minor=charges.inclusive_tax_minor,
+        rounding=from_minor(0, invoice.currency),
+        stripe_line_id=line["id"],
+    )
+
+
+def _period_of_fee(invoice: Invoice, line: StripeDict) -> BillingPeriod | None:
+    """The period a fee was paid for; the first one may start a little before Stripe's, so it is known by its middle."""
+    if invoice.subscription_id is None:
+        return None
+    start, end = line["period"]["start"], line["period"]["end"]
+    middle = instant(start + (end - start) // 2)
+    return BillingPeriod.objects.filter(
+        subscription_id=invoice.subscription_id, starts_at__lte=middle, ends_at__gt=middle
+    ).first()
+
+
+def _record_terms(rows: Sequence[InvoiceLine], stripe_lines: Sequence[StripeDict]) -> None:
+    """Write down what each line of prepaid credit buys. Raises ProjectionRefused for terms that cannot be read."""
+    by_id = {line["id"]: line for line in stripe_lines}
+    for row in rows:
+        if row.kind != Kind.PREPAID:
+            continue
+        try:
+            terms = prepaid_terms(by_id[row.stripe_line_id])
+        except UnreadableTerms as unreadable:
+            raise ProjectionRefused(f"line {row.stripe_line_id} of prepaid credit: {unreadable}") from unreadable
+        if row.amount_minor <= 0:
+            raise ProjectionRefused(f"line {row.stripe_line_id} sells prepaid credit for {row.amount_minor}")
+        PrepaidPurchase.objects.create(line=row, name=terms.name, bonus_amount=terms.bonus, valid_days=terms.valid_days)
+
+
+def _unexplained(invoice: Invoice, line: StripeDict) -> str:
+    return (
+        f"line {line['id']} ({line['description']}, {line['amount']}) of the finalised invoice "
+        f"{invoice.stripe_invoice_id} is of a kind not known here, or not as we wrote it"
+    )

@@ -1,0 +1,73 @@
+"""
+What is still to come for the time before an instant, for who closes the books there (ledger.period_checks).
+
+None of it forbids the closing: what comes later takes effect in the open period, and says when it happened. What a
+person dated does not move: it is refused then.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from django.db.models import Q
+
+from billing.accounting import manual_entries
+from billing.admin_links import list_url
+from billing.invoicing.models import InvoiceClose
+from billing.stripe.models import InboxEvent, OutboxIntent
+from billing.subscriptions.models import BillingPeriod
+from ledger.period_checks import Waiting
+
+
+def open_billing_periods(instant: datetime) -> list[Waiting]:
+    """Periods that ended, and whose usage is not on an invoice yet."""
+    count = BillingPeriod.objects.filter(state=BillingPeriod.State.OPEN, ends_at__lte=instant).count()
+    url = list_url("billing.billingperiod", state__exact="open", ends_at__lte=instant.isoformat())
+    return _waiting(count, "billing period that ended is", "billing periods that ended are", "not closed", url)
+
+
+def unfinished_closes(instant: datetime) -> list[Waiting]:
+    """Invoices of that time which are not finalised: on their way, or held for a person."""
+    found = InvoiceClose.objects.exclude(step=InvoiceClose.Step.FINALIZED).filter(
+        Q(period__ends_at__lte=instant) | Q(period=None, invoice__created_at__lt=instant)
+    )
+    held = found.exclude(held_reason="").count()
+    return [
+        *_waiting(
+            held, "invoice is", "invoices are", "held for a person", list_url("billing.invoiceclose", held="yes")
+        ),
+        *_waiting(found.count() - held, "invoice is", "invoices are", "not final", list_url("billing.invoiceclose")),
+    ]
+
+
+def unprocessed_events(instant: datetime) -> list[Waiting]:
+    """What Stripe said of that time, and what is not entered."""
+    found = InboxEvent.objects.exclude(state=InboxEvent.State.DONE).filter(stripe_created_at__lt=instant)
+    url = list_url("billing.inboxevent", state__in="received,processing,failed,dead")
+    return _waiting(found.count(), "event of Stripe's is", "events of Stripe's are", "not processed", url)
+
+
+def unsent_intents(instant: datetime) -> list[Waiting]:
+    """What we decided in that time and have not got an answer for."""
+    found = OutboxIntent.objects.filter(state=OutboxIntent.State.INTENDED, created_at__lt=instant)
+    url = list_url("billing.outboxintent", state__exact="intended")
+    return _waiting(found.count(), "call of Stripe is", "calls of Stripe are", "on the way", url)
+
+
+def waiting_manual_entries(instant: datetime) -> list[Waiting]:
+    """Requests of people, dated before the instant: they do not move, and are refused once it is closed."""
+    count = manual_entries.waiting().filter(effective_at__lt=instant).count()
+    url = list_url("billing.manualentry", state="waiting")
+    return _waiting(count, "manual entry of that time is", "manual entries of that time are", "not decided", url)
+
+
+CHECKS: Mapping[str, Callable[[datetime], list[Waiting]]] = {
+    "billing_periods": open_billing_periods,
+    "invoice_closes": unfinished_closes,
+    "inbox_events": unprocessed_events,
+    "outbox_intents": unsent_intents,
+    "manual_entries": waiting_manual_entries,
+}
+
+
+def _waiting(count: int, one: str, many: str, what: str, url: str) -> list[Waiting]:
+    return [Waiting(f"{count:,} {one if count == 1 else many} {what}", url)] if count else []

@@ -43,6 +43,8 @@ class Chart:
     options: str
     headers: tuple[str, ...]
     rows: tuple["ChartRow", ...]
+    # What one bar stands for, as the head of the table has it.
+    unit: str = "Day"
 
     @property
     def is_empty(self) -> bool:
@@ -56,6 +58,19 @@ class ChartRow:
     day: date
     values: tuple[Decimal, ...]
     url: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What the bars stand for; their dates are written in `label_format`."""
+
+    unit: str
+    label_format: str
+
+
+DAYS = Axis("Day", "%d %b")
+MONTHS = Axis("Month", "%b %Y")
 
 
 def stacked_days(
@@ -65,9 +80,10 @@ def stacked_days(
     series: Mapping[str, Mapping[date, Decimal]],
     axis_format: Mapping[str, Any],
     day_url: DayUrl = _no_url,
+    axis: Axis = DAYS,
 ) -> Chart:
     """One bar a day, made of one part for each series; beyond SERIES_MAX the smallest are drawn as one."""
-    return _chart(title, days, _largest(series), _options(axis_format=axis_format, stacked=True), day_url)
+    return _chart(title, days, _largest(series), _options(axis_format=axis_format, stacked=True), day_url, axis)
 
 
 def grouped_days(
@@ -77,9 +93,10 @@ def grouped_days(
     series: Mapping[str, Mapping[date, Decimal]],
     axis_format: Mapping[str, Any],
     day_url: DayUrl = _no_url,
+    axis: Axis = DAYS,
 ) -> Chart:
     """The series side by side, day by day; a day on which one of them is nothing leaves its place to the others."""
-    return _chart(title, days, series, _options(axis_format=axis_format, stacked=False), day_url)
+    return _chart(title, days, series, _options(axis_format=axis_format, stacked=False), day_url, axis)
 
 
 # Both bounds are named: Chart.js fills in the one that is not, and the browser refuses a lower one above the upper.
@@ -108,6 +125,7 @@ def _chart(
     series: Mapping[str, Mapping[date, Decimal]],
     options: Mapping[str, Any],
     day_url: DayUrl,
+    axis: Axis,
 ) -> Chart:
     values = {name: [by_day.get(day, Decimal(0)) for day in days] for name, by_day in series.items()}
     datasets = [
@@ -124,13 +142,16 @@ def _chart(
     ]
     return Chart(
         title=title,
-        data=json.dumps({"labels": [f"{day:%d %b}" for day in days], "datasets": datasets}),
+        data=json.dumps({"labels": [f"{day:{axis.label_format}}" for day in days], "datasets": datasets}),
         options=json.dumps(options),
         headers=tuple(values),
         rows=tuple(
-            ChartRow(day, tuple(points[index] for points in values.values()), day_url(day))
+            ChartRow(
+                day, tuple(points[index] for points in values.values()), day_url(day), f"{day:{axis.label_format}}"
+            )
             for index, day in enumerate(days)
         ),
+        unit=axis.unit,
     )
 
 

@@ -1,5 +1,6 @@
 """Django looks here for billing's admin pages; each room keeps its own."""
 
+from billing.accounting import admin as accounting
 from billing.catalog import admin as catalog
 from billing.customers import admin as customers
 from billing.invoicing import admin as invoicing
@@ -10,6 +11,7 @@ from billing.stripe import admin as stripe
 from billing.subscriptions import admin as subscriptions
 
 __all__ = [
+    "accounting",
     "catalog",
     "customers",
     "invoicing",

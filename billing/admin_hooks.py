@@ -8,8 +8,11 @@ from collections.abc import Callable
 
 from django.urls import reverse
 
+from billing.accounting import manual_entry_page, period_close_checks
 from billing.admin_links import list_url, page_url
-from ledger.causes import cause_links
+from ledger.causes import cause_links, cause_permissions
+from ledger.entry_actions import entry_actions
+from ledger.period_checks import period_checks
 from metering import page_links as metering_pages
 from promotions import page_links as promotion_pages
 
@@ -37,6 +40,15 @@ def _page_in(model: str) -> Callable[[str], str | None]:
     return url
 
 
+def _page_named(model: str) -> Callable[[str], str]:
+    """Of a model whose key is Stripe's own identifier."""
+
+    def url(value: str) -> str:
+        return page_url(model, value)
+
+    return url
+
+
 def connect() -> None:
     """Register every page that another app may lead to."""
     metering_pages.register(customer=customer_url)
@@ -47,8 +59,33 @@ def connect() -> None:
             "grant": _page_in("promotions.creditgrant"),
             "period": _page_in("billing.billingperiod"),
             "invoice": _search_in("billing.invoice"),
+            "credit_note": _search_in("billing.creditnote"),
+            "event": _page_named("billing.inboxevent"),
             "charge": _search_in("billing.payment"),
+            "manual_entry": _page_in("billing.manualentry"),
+            "refund": _search_in("billing.refund"),
+            "dispute": _search_in("billing.dispute"),
+            "payout": _search_in("billing.payout"),
             "balance_transaction": _search_in("billing.balancetransaction"),
             "customer_balance_transaction": _search_in("billing.customerbalancetransaction"),
         }
     )
+    cause_permissions.update(
+        {
+            "customer": "billing.view_customer",
+            "grant": "promotions.view_creditgrant",
+            "period": "billing.view_billingperiod",
+            "invoice": "billing.view_invoice",
+            "credit_note": "billing.view_creditnote",
+            "charge": "billing.view_payment",
+            "manual_entry": "billing.view_manualentry",
+            "refund": "billing.view_refund",
+            "dispute": "billing.view_dispute",
+            "payout": "billing.view_payout",
+            "event": "billing.view_inboxevent",
+            "balance_transaction": "billing.view_balancetransaction",
+            "customer_balance_transaction": "billing.view_customerbalancetransaction",
+        }
+    )
+    entry_actions.append(manual_entry_page.reverse_action)
+    period_checks.update(period_close_checks.CHECKS)

@@ -1,33 +1,63 @@
 """Every table of billing, told room by room in the order in which one cent passes through them."""
 
+from billing.accounting.models import ManualEntry, ManualEntryDecision
+from billing.accounting.reports.models import FinanceReport
 from billing.catalog.models import Plan, PlanVersion, Rate, RateCard
 from billing.customers.models import Customer
-from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
-from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Payment
+from billing.invoicing.models import (
+    AbsorbedUsage,
+    CreditNote,
+    CreditNoteLine,
+    Invoice,
+    InvoiceClose,
+    InvoiceCloseStep,
+    InvoiceLine,
+    PrepaidPurchase,
+)
+from billing.payments.models import (
+    BalanceTransaction,
+    CreditNoteRefund,
+    CustomerBalanceTransaction,
+    Dispute,
+    Payment,
+    Payout,
+    Refund,
+)
 from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
 from billing.stripe.models import InboxEvent, OutboxIntent
 from billing.subscriptions.models import BillingPeriod, Subscription
 
 __all__ = [
+    "AbsorbedUsage",
     "BalanceTransaction",
     "BillingPeriod",
+    "CreditNote",
+    "CreditNoteLine",
+    "CreditNoteRefund",
     "Customer",
     "CustomerBalanceTransaction",
     "Discrepancy",
+    "Dispute",
+    "FinanceReport",
     "GrantDrawdown",
     "InboxEvent",
     "Invoice",
     "InvoiceClose",
     "InvoiceCloseStep",
     "InvoiceLine",
+    "ManualEntry",
+    "ManualEntryDecision",
     "OutboxIntent",
     "Payment",
+    "Payout",
     "Plan",
     "PlanVersion",
+    "PrepaidPurchase",
     "Rate",
     "RateCard",
     "ReconciliationRun",
+    "Refund",
     "Subscription",
     "UsageAccrual",
     "UsageAccrualLine",

@@ -15,6 +15,7 @@ from django.db.models import Count, Max, Min, Q, Sum
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
 
+from billing.accounting import manual_entries
 from billing.admin_links import list_url
 from billing.charts import TOKENS, Chart, grouped_days, money_axis, stacked_days
 from billing.invoicing.models import Invoice, InvoiceClose
@@ -207,6 +208,8 @@ def health_figures(*, may: May, now: datetime) -> list[Figure]:
     if may("billing.view_invoiceclose"):
         held = InvoiceClose.objects.exclude(held_reason="").count()
         figures.append(Figure("Held closes", str(held), _held_note(held), _held_url(), _bad(held)))
+    if may("billing.approve_manualentry"):
+        figures.append(_second_person())
     if may("billing.view_inboxevent"):
         figures += [_inbox(now), _outbox()]
     return figures
@@ -272,6 +275,13 @@ def _outbox() -> Figure:
     return Figure(
         "Refused by Stripe", str(counts["refused"]), f"{counts['intended']} on the way", url, _bad(counts["refused"])
     )
+
+
+def _second_person() -> Figure:
+    number = manual_entries.waiting().count()
+    url = list_url("billing.manualentry", state="waiting")
+    note = "manual entries above what one person may move alone"
+    return Figure("Waiting for a second person", str(number), note, url, "waiting" if number else "good")
 
 
 def _bad(number: int) -> str:

@@ -1,13 +1,17 @@
 """Reads settings from the environment. A bad variable ends the program with one line that says how to mend it."""
 
 import os
+import re
 import sys
+from decimal import Decimal
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})
 EXIT_CODE_BAD_SETTINGS = 2
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,3})?")
 
 
 class BadSetting(SystemExit):
@@ -57,6 +61,19 @@ def integer(name: str, *, default: int, at_least: int, at_most: int) -> int:
     if value.isascii() and value.isdigit() and at_least <= int(value) <= at_most:
         return int(value)
     refuse(name, "is not a whole number in range", f"Set {name} to a number from {at_least} to {at_most}.")
+
+
+def amounts(name: str, *, default: str) -> dict[str, Decimal]:
+    """Return an amount in currency units for each currency, from "USD=250,JPY=30000"; "none" stands for no currency."""
+    found: dict[str, Decimal] = {}
+    for word in words(name, default=default):
+        currency, _, amount = word.partition("=")
+        if word == "none":
+            continue
+        if not _CURRENCY.fullmatch(currency) or not _AMOUNT.fullmatch(amount) or currency in found:
+            refuse(name, "is not a list of currencies and amounts", f"Set {name} as in {default}, each currency once.")
+        found[currency] = Decimal(amount)
+    return found
 
 
 def words(name: str, *, default: str = "") -> list[str]:

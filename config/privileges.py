@@ -22,11 +22,16 @@ READ_ONLY_APPS = ("ledger",)
 # Facts: rows are added and never changed.
 APPEND_ONLY_TABLES: frozenset[str] = frozenset(
     {
+        "billing_absorbedusage",
         "billing_balancetransaction",
+        "billing_creditnoteline",
+        "billing_creditnoterefund",
         "billing_customerbalancetransaction",
         "billing_discrepancy",
         "billing_grantdrawdown",
         "billing_invoiceclosestep",
+        "billing_manualentry",
+        "billing_manualentrydecision",
         "billing_rate",
         "billing_usageaccrual",
         "billing_usageaccrualline",
@@ -34,6 +39,7 @@ APPEND_ONLY_TABLES: frozenset[str] = frozenset(
         "metering_event_key",
         "metering_eventconflict",
         "metering_subject",
+        "promotions_grantwithdrawal",
     }
 )
 # Where a column must keep its default. `recorded_xid` says which transaction recorded an event: with an older one, the
@@ -47,12 +53,15 @@ COLUMN_RIGHTS: dict[str, tuple[str, ...]] = {
 # Functions that run as their owner and are closed to everybody else.
 APPLICATION_FUNCTIONS = frozenset(
     {
+        "billing_lock_manual_entries",
         "ledger_close_account",
         "ledger_decide_period",
         "ledger_make_seal",
         "ledger_open_accounts",
         "ledger_post_entries",
+        "ledger_post_entry",
         "ledger_reverse_entry",
+        "ledger_take_snapshots",
         "metering_ensure_partitions",
     }
 )

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from django.http import JsonResponse
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework.response import Response
 
 CONTENT_TYPE = "application/problem+json"
@@ -14,6 +15,13 @@ def problem(
     """Return an error body: `title` names the kind of error, `detail` says what to do, `members` are added."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     return JsonResponse(body, status=status, content_type=CONTENT_TYPE, headers=headers)
+
+
+@csrf_exempt  # nothing is done here, so there is nothing to protect, and the answer is the same to every method
+def no_such_address(request: HttpRequest, address: str) -> JsonResponse:
+    """Where nothing of an API is: told as its other errors are, and not by a page."""
+    detail = f"There is nothing at {request.path}. The addresses are described at /api/docs."
+    return problem(status=404, title="Not found", detail=detail)
 
 
 def rest_exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

@@ -23,11 +23,15 @@ def _view(app_label: str, *models: str) -> tuple[str, ...]:
 
 _CUSTOMERS = _view("billing", "customer", "subscription", "billingperiod")
 _PRICES = _view("billing", "plan", "planversion", "ratecard", "rate")
-_RATED_USAGE = _view("billing", "usageaccrual", "usageaccrualline", "grantdrawdown")
-_INVOICES = _view("billing", "invoice", "invoiceline", "invoiceclose", "invoiceclosestep")
-_PAYMENTS = _view("billing", "payment", "customerbalancetransaction")
+_RATED_USAGE = _view("billing", "usageaccrual", "usageaccrualline", "grantdrawdown", "absorbedusage")
+_INVOICES = _view(
+    "billing", "invoice", "invoiceline", "invoiceclose", "invoiceclosestep", "creditnote", "creditnoteline"
+)
+_PAYMENTS = _view("billing", "payment", "refund", "dispute", "customerbalancetransaction")
 _USAGE = _view("metering", "usageevent", "aggregationwindow", "meter")
-_LEDGER = _view("ledger", "account", "journalentry", "posting", "periodclosing", "seal")
+# One customer's statement is for who answers that customer, all accounts only for who keeps the books and the machine.
+_STATEMENT = ("ledger.view_customer_statement",)
+_LEDGER = (*_view("ledger", "account", "journalentry", "posting", "periodclosing", "seal"), *_STATEMENT)
 _RECONCILIATION = _view("billing", "reconciliationrun", "discrepancy")
 _STRIPE = _view("billing", "inboxevent", "outboxintent")
 _CREDIT = (
@@ -36,11 +40,31 @@ _CREDIT = (
     "promotions.void_creditgrant",
 )
 
+_CUSTOMER_ADJUSTMENTS = (*_view("billing", "manualentry"), "billing.request_customer_adjustment")
+_MANUAL_ENTRIES = (
+    *_CUSTOMER_ADJUSTMENTS,
+    "billing.request_adjustment",
+    "billing.request_reversal",
+    "billing.approve_manualentry",
+)
+
 CUSTOMER_SUCCESS, FINANCE, ENGINEERING = "Customer success", "Finance", "Engineering"
 
 ROLES: Mapping[str, frozenset[str]] = {
     # Answers "why was I charged?" from the invoice down to the event, and gives goodwill.
-    CUSTOMER_SUCCESS: frozenset((*_CUSTOMERS, *_PRICES, *_USAGE, *_RATED_USAGE, *_INVOICES, *_PAYMENTS, *_CREDIT)),
+    CUSTOMER_SUCCESS: frozenset(
+        (
+            *_CUSTOMERS,
+            *_PRICES,
+            *_USAGE,
+            *_RATED_USAGE,
+            *_INVOICES,
+            *_PAYMENTS,
+            *_STATEMENT,
+            *_CREDIT,
+            *_CUSTOMER_ADJUSTMENTS,
+        )
+    ),
     # Everything that is money, and the proof that it adds up.
     FINANCE: frozenset(
         (
@@ -50,12 +74,14 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_RATED_USAGE,
             *_INVOICES,
             *_PAYMENTS,
-            *_view("billing", "balancetransaction"),
+            *_view("billing", "balancetransaction", "payout"),
             *_LEDGER,
             "ledger.close_period",
             "ledger.reopen_period",
+            *_MANUAL_ENTRIES,
             *_CREDIT,
             *_RECONCILIATION,
+            "billing.view_financereport",
         )
     ),
     # Keeps the machine going: may process an event again, cannot give value away and sees no card payments.

@@ -265,5 +265,10 @@ LOGGING = {
 # --- billing -----------------------------------------------------------------------------------------------------
 # A worker that died in the middle of an event or of a close's step holds it no longer than this.
 BILLING_LEASE_SECONDS = environment.integer("BILLING_LEASE_SECONDS", default=30, at_least=1, at_most=600)
+# So long may money be on its way (payment to balance, payout to bank, refund owed) before reconciliation names it.
+BILLING_CLEARING_DAYS = environment.integer("BILLING_CLEARING_DAYS", default=7, at_least=0, at_most=90)
 # How long after the end of a period its usage may still arrive and be on the period's own invoice.
 BILLING_CLOSE_GRACE_SECONDS = environment.integer("BILLING_CLOSE_GRACE_SECONDS", default=0, at_least=0, at_most=259200)
+# Up to how much one person may move in the books by hand, for one customer on one day, without a second person. A
+# currency that is not here always needs two.
+MANUAL_ENTRY_LIMITS = environment.amounts("MANUAL_ENTRY_LIMITS", default="USD=250,EUR=250,GBP=200,JPY=40000")

@@ -30,6 +30,22 @@ def _list_of(model: str, title: str, icon: str) -> dict[str, Any]:
     }
 
 
+def _report(name: str, title: str, icon: str) -> dict[str, Any]:
+    """A sidebar entry that opens one of finance's reports."""
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"reports:{name}"),
+        "permission": _may("billing.view_financereport"),
+    }
+
+
+def _shows_accounts(request: HttpRequest) -> bool:
+    """The trial balance lies below the accounts' address, and has an entry of its own."""
+    is_below = request.path.startswith(str(reverse_lazy("admin:ledger_account_changelist")))
+    return is_below and request.path != str(reverse_lazy("admin:ledger_trial_balance"))
+
+
 def _styles(request: HttpRequest) -> str:
     return static("billing/admin.css")
 
@@ -66,8 +82,25 @@ NAVIGATION = [
     {
         "title": "Ledger",
         "items": [
-            _list_of("ledger.account", "Accounts", "account_balance"),
+            {**_list_of("ledger.account", "Accounts", "account_balance"), "active": _shows_accounts},
             _list_of("ledger.journalentry", "Journal", "menu_book"),
+            _list_of("billing.manualentry", "Manual entries", "edit_note"),
+            {
+                "title": "Trial balance",
+                "icon": "balance",
+                "link": reverse_lazy("admin:ledger_trial_balance"),
+                "permission": _may("ledger.view_account"),
+            },
+            _list_of("ledger.periodclosing", "Periods", "event_available"),
+            _list_of("ledger.seal", "Seals", "verified_user"),
+        ],
+    },
+    {
+        "title": "Reports",
+        "items": [
+            _report("ageing", "Ageing", "hourglass_bottom"),
+            _report("credit", "Credit", "savings"),
+            _report("income", "Revenue", "query_stats"),
         ],
     },
     {
@@ -78,8 +111,13 @@ NAVIGATION = [
         "title": "Invoices & payments",
         "items": [
             _list_of("billing.invoice", "Invoices", "receipt_long"),
+            _list_of("billing.creditnote", "Credit notes", "undo"),
+            _list_of("billing.absorbedusage", "Absorbed usage", "water_drop"),
             _list_of("billing.invoiceclose", "Closes", "lock_clock"),
             _list_of("billing.payment", "Payments", "payments"),
+            _list_of("billing.refund", "Refunds", "undo"),
+            _list_of("billing.dispute", "Disputes", "gavel"),
+            _list_of("billing.payout", "Payouts", "savings"),
             _list_of("billing.balancetransaction", "Stripe balance", "account_balance_wallet"),
             _list_of("billing.customerbalancetransaction", "Customer balances", "balance"),
         ],

@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.decorators import display
 
+from billing.accounting.adjustments import REQUEST_CUSTOMER_ADJUSTMENT
 from billing.admin_links import NOTHING, page_url
 from billing.customers import issue_credit, page
 from billing.customers.models import Customer
@@ -66,7 +67,7 @@ class CustomerAdmin(ReadOnlyAdmin):
             name="billing_customer_issue_credit",
         )
         by_key = path(
-            "by-key/<str:customer_key>/", self.admin_site.admin_view(self.by_key_view), name="billing_customer_by_key"
+            "by-key/<path:customer_key>/", self.admin_site.admin_view(self.by_key_view), name="billing_customer_by_key"
         )
         return [issue, by_key, *super().get_urls()]
 
@@ -97,6 +98,7 @@ class CustomerAdmin(ReadOnlyAdmin):
             "subtitle": None,
             "stripe_object": object_text("customers", customer.stripe_customer_id),
             "may_issue_credit": may(ISSUE_PERMISSION),
+            "may_adjust": may(REQUEST_CUSTOMER_ADJUSTMENT),
             "timeline": timeline(
                 customer=customer,
                 subscriptions=shown["subscriptions"],

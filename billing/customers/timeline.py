@@ -9,12 +9,13 @@ from billing.customers.models import Customer
 from billing.customers.page import GrantRow, May
 from billing.invoicing.models import Invoice, InvoiceCloseStep
 from billing.money_text import exact_text, minor_text
-from billing.payments.models import Payment
+from billing.payments.models import Dispute, Payment, Refund
 from billing.rating.models import UsageAccrual
 from billing.subscriptions.models import Subscription
 
 ACCRUALS_SHOWN = 10
 STEPS_SHOWN = 40
+REFUNDS_SHOWN = 20
 ITEMS_SHOWN = 80
 
 
@@ -44,6 +45,10 @@ def timeline(
     happenings += _of_grants(grants or ())
     happenings += _of_invoices(invoices or ())
     happenings += _of_payments(payments or ())
+    if may("billing.view_refund"):
+        happenings += _of_refunds(customer)
+    if may("billing.view_dispute"):
+        happenings += _of_disputes(customer)
     if may("billing.view_usageaccrual"):
         happenings += _of_accruals(customer)
     if may("billing.view_invoiceclose"):
@@ -93,6 +98,34 @@ def _of_payments(payments: Iterable[Payment]) -> Iterator[Happening]:
             done = payment.status == Payment.Status.SUCCEEDED
             what = f"Payment {payment.get_status_display().lower()}"
             yield Happening(payment.occurred_at, what, amount, url, "good" if done else "waiting")
+
+
+def _of_refunds(customer: Customer) -> Iterator[Happening]:
+    for refund in Refund.objects.filter(payment__customer=customer)[:REFUNDS_SHOWN]:
+        amount = minor_text(refund.amount_minor, refund.currency)
+        url = page_url("billing.refund", refund.pk)
+        yield Happening(refund.occurred_at, "Refund asked for", amount, url)
+        why = refund.failure_reason.replace("_", " ")
+        if refund.returned_at is not None:
+            yield Happening(
+                refund.returned_at,
+                "Refund came back",
+                f"{amount}: {why}",
+                url,
+                "bad",
+            )
+
+
+def _of_disputes(customer: Customer) -> Iterator[Happening]:
+    for dispute in Dispute.objects.filter(payment__customer=customer)[:REFUNDS_SHOWN]:
+        amount = minor_text(dispute.amount_minor, dispute.currency)
+        url = page_url("billing.dispute", dispute.pk)
+        yield Happening(
+            dispute.occurred_at, "Charge disputed", f"{amount}: {dispute.reason.replace('_', ' ')}", url, "bad"
+        )
+        if dispute.closed_at is not None:
+            tone = "bad" if dispute.status == Dispute.Status.LOST else "good"
+            yield Happening(dispute.closed_at, f"Dispute {dispute.get_status_display().lower()}", amount, url, tone)
 
 
 def _of_accruals(customer: Customer) -> Iterator[Happening]:

@@ -1,6 +1,14 @@
 """Every check, in the order in which one cent passes through them: the first that parts is where to look."""
 
-from billing.reconciliation import ledger_checks, stripe_checks, usage_checks
+from billing.reconciliation import (
+    invoice_checks,
+    ledger_checks,
+    manual_entry_checks,
+    money_checks,
+    receivable_checks,
+    stripe_checks,
+    usage_checks,
+)
 from billing.reconciliation.comparison import Check
 
 # events_inbox runs before the comparisons with Stripe: what it misses explains what they find.
@@ -11,11 +19,16 @@ CHECKS: dict[str, Check] = {
     "rated_ledger": ledger_checks.rated_ledger,
     "unbilled_invoiced": ledger_checks.unbilled_invoiced,
     "line_rounding": ledger_checks.line_rounding,
+    "invoice_accounts": invoice_checks.invoice_accounts,
+    "receivable_invoices": receivable_checks.receivable_invoices,
     "events_inbox": stripe_checks.events_inbox,
     "ledger_stripe_invoices": stripe_checks.ledger_stripe_invoices,
     "ledger_stripe_customers": stripe_checks.ledger_stripe_customers,
     "stripe_balance": stripe_checks.stripe_balance,
+    "stripe_money": money_checks.stripe_money,
+    "clearing_accounts": money_checks.clearing_accounts,
     "ledger_balanced": ledger_checks.ledger_balanced,
     "identity": ledger_checks.identity,
+    "manual_entries": manual_entry_checks.manual_entries,
     "orphans": usage_checks.orphans,
 }

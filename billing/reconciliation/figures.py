@@ -12,7 +12,7 @@ class Figures:
     conflicts: int
     quarantined: int
     windows: int
-    # Exact, in currency units: rated = included + credited + billed once every period is closed.
+    # Exact, in currency units: rated = included + credited + billed + absorbed once every period is closed.
     rated: Decimal
     included: Decimal
     credited: Decimal
@@ -24,3 +24,5 @@ class Figures:
     moved_to_balance: Decimal
     credit_notes: Decimal
     written_off: Decimal
+    # Exact, in currency units: usage nobody is asked for, given up for a reason. Beside what is billed.
+    absorbed: Decimal = Decimal(0)

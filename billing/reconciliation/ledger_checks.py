@@ -8,7 +8,8 @@ from billing.reconciliation.queries import rows, scalar
 from ledger import queries as ledger
 
 # Per accrual: its own figures beside the postings of its journal entry, told apart by the kind of account. A grant that
-# has ended is restored from contra:promotions in the same entry, so the two together are what grants paid.
+# has ended is restored from contra:promotions, or from breakage if it was paid, in the same entry, so they together are
+# what grants paid.
 _RATED_LEDGER = """
 SELECT c.customer_key, a.revision, p.id, e.id, a.rated, a.included, a.credited, a.unbilled,
        coalesce(e.rated, 0), coalesce(e.included, 0), coalesce(e.credited, 0), coalesce(e.unbilled, 0),
@@ -21,11 +22,12 @@ SELECT c.customer_key, a.revision, p.id, e.id, a.rated, a.included, a.credited, 
         SELECT je.id,
                -sum(po.amount) FILTER (WHERE ac.kind = 'revenue:usage') AS rated,
                sum(po.amount) FILTER (WHERE ac.kind = 'contra:included') AS included,
-               sum(po.amount) FILTER (WHERE ac.kind = 'contra:promotions'
+               sum(po.amount) FILTER (WHERE ac.kind IN ('contra:promotions', 'breakage')
                                          OR ac.kind = 'grant' AND ac.customer_key = c.customer_key) AS credited,
                sum(po.amount) FILTER (WHERE ac.kind = 'unbilled' AND ac.customer_key = c.customer_key) AS unbilled,
                sum(abs(po.amount)) FILTER (
-                   WHERE ac.kind NOT IN ('revenue:usage', 'contra:included', 'contra:promotions', 'grant', 'unbilled')
+                   WHERE ac.kind NOT IN ('revenue:usage', 'contra:included', 'contra:promotions', 'breakage', 'grant',
+                                         'unbilled')
                       OR ac.customer_key <> c.customer_key) AS elsewhere
           FROM ledger_journalentry je
           JOIN ledger_posting po ON po.entry_id = je.id
@@ -75,13 +77,18 @@ WITH accrued AS (
       JOIN billing_usageaccrualline l ON l.accrual_id = a.id
      WHERE p.state = 'closed' AND p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
      GROUP BY 1, 2
-), invoiced AS (
-    SELECT l.period_id, l.rate_id, sum(l.exact_amount) AS amount
+), settled AS (
+    SELECT l.period_id, l.rate_id, l.exact_amount AS amount
       FROM billing_invoiceline l
       JOIN billing_invoice i ON i.id = l.invoice_id AND i.status <> 'void'
-      JOIN billing_billingperiod p ON p.id = l.period_id
-     WHERE l.kind = 'usage' AND p.state = 'closed'
-       AND p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
+     WHERE l.kind = 'usage'
+    UNION ALL
+    SELECT period_id, rate_id, amount FROM billing_absorbedusage
+), invoiced AS (
+    SELECT s.period_id, s.rate_id, sum(s.amount) AS amount
+      FROM settled s
+      JOIN billing_billingperiod p ON p.id = s.period_id
+     WHERE p.state = 'closed' AND p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
      GROUP BY 1, 2
 )
 SELECT c.customer_key, p.id, r.meter_code || ' ' || r.model, coalesce(accrued.amount, 0), coalesce(invoiced.amount, 0)
@@ -94,7 +101,7 @@ SELECT c.customer_key, p.id, r.meter_code || ' ' || r.model, coalesce(accrued.am
  ORDER BY 1, 2, 3
 """
 
-# A finalised invoice has taken its usage out of unbilled; a draft's is still there.
+# A finalised invoice has taken its usage out of unbilled, and so has who absorbed it; a draft's is still there.
 _UNBILLED_REMAINDER = """
 SELECT c.customer_key, c.currency,
        coalesce((SELECT sum(a.unbilled)
@@ -104,7 +111,12 @@ SELECT c.customer_key, c.currency,
                   WHERE s.customer_id = c.id), 0)
        - coalesce((SELECT sum(l.exact_amount)
                      FROM billing_invoice i JOIN billing_invoiceline l ON l.invoice_id = i.id
-                    WHERE i.customer_id = c.id AND l.kind = 'usage' AND i.status NOT IN ('draft', 'void')), 0),
+                    WHERE i.customer_id = c.id AND l.kind = 'usage' AND i.status NOT IN ('draft', 'void')), 0)
+       - coalesce((SELECT sum(u.amount)
+                     FROM billing_subscription s
+                     JOIN billing_billingperiod p ON p.subscription_id = s.id
+                     JOIN billing_absorbedusage u ON u.period_id = p.id
+                    WHERE s.customer_id = c.id), 0),
        coalesce((SELECT sum(po.amount)
                    FROM ledger_account ac JOIN ledger_posting po ON po.account_id = ac.id
                   WHERE ac.kind = 'unbilled' AND ac.customer_key = c.customer_key AND ac.currency = c.currency), 0)
@@ -114,16 +126,17 @@ SELECT c.customer_key, c.currency,
 
 
 def unbilled_invoiced(scope: Scope) -> Findings:
-    """Per closed period and rate: unbilled usage = usage lines; per customer: the account holds what no invoice has."""
+    """Per closed period and rate: unbilled usage = usage lines + absorbed; per customer: the account holds the rest."""
     for customer_key, period_id, what, accrued, invoiced in rows(_UNBILLED_INVOICED, scope.bounds):
         yield Pair(
-            f"period {period_id}, {what}", "unbilled", accrued, "on invoices", invoiced,
+            f"period {period_id}, {what}", "unbilled", accrued, "on invoices or absorbed", invoiced,
             "The closed period left usage that no invoice asks for, or an invoice asks for it twice.", customer_key,
         )  # fmt: skip
     for customer_key, currency, expected, held in rows(_UNBILLED_REMAINDER):
         yield Pair(
             f"account unbilled:{customer_key}:{currency}", "accrued and not invoiced", expected, "ledger", held,
-            "The account holds another amount than accruals less finalised usage lines.", customer_key,
+            "The account holds another amount than accruals less finalised usage lines and what was absorbed.",
+            customer_key,
         )  # fmt: skip
 
 
@@ -225,38 +238,78 @@ def ledger_balanced(scope: Scope) -> Findings:
     yield Agreed(scalar("SELECT count(*) FROM ledger_journalentry") - len(unbalanced))
 
 
-# Left: what the documents ask for. Right: where the ledger says it went. The kinds are those of billing.accounting.
+# Left: what the documents ask for. Right: where the ledger says it went. The kinds are those of billing.accounting; a
+# reversal is of the kind it reverses.
 _IDENTITY = """
+WITH moved AS (
+    SELECT ac.customer_key, ac.currency, ac.kind AS account, je.kind AS fact, sum(po.amount) AS amount
+      FROM ledger_account ac
+      JOIN ledger_posting po ON po.account_id = ac.id
+      JOIN ledger_journalentry je ON je.id = po.entry_id
+     WHERE ac.kind IN ('receivable', 'refund_due') AND ac.customer_key IS NOT NULL
+     GROUP BY 1, 2, 3, 4
+), ledger AS (
+    SELECT customer_key, currency,
+           -sum(amount) FILTER (WHERE fact IN ('payment_succeeded', 'payment_applied')) AS by_payment,
+           -sum(amount) FILTER (WHERE fact = 'paid_out_of_band') AS elsewhere,
+           -sum(amount) FILTER (WHERE fact = 'customer_balance') AS to_balance,
+           -sum(amount) FILTER (WHERE fact = 'credit_note_issued') AS credited,
+           -sum(amount) FILTER (WHERE fact IN ('written_off', 'recovered')) AS written_off,
+           sum(amount) AS still_open
+      FROM moved WHERE account = 'receivable' GROUP BY 1, 2
+), sent AS (
+    SELECT customer_key, currency, sum(amount) AS refunded
+      FROM moved WHERE account = 'refund_due' AND fact = 'refund_sent' GROUP BY 1, 2
+), asked AS (
+    SELECT customer_id, currency, sum(total_minor) FILTER (WHERE status <> 'void') AS total_minor,
+           sum(paid_off_stripe_minor) AS elsewhere_minor, sum(written_off_minor) AS written_off_minor
+      FROM billing_invoice WHERE status <> 'draft' GROUP BY 1, 2
+), paid AS (
+    SELECT customer_id, currency, sum(amount_minor) AS paid_minor
+      FROM billing_payment WHERE status = 'succeeded' AND invoice_id IS NOT NULL GROUP BY 1, 2
+), given_back AS (
+    SELECT p.customer_id, r.currency, sum(r.amount_minor) AS refunded_minor
+      FROM billing_refund r JOIN billing_payment p ON p.id = r.payment_id
+     WHERE r.sent_at IS NOT NULL AND r.returned_at IS NULL GROUP BY 1, 2
+)
 SELECT c.customer_key, coalesce(c.stripe_customer_id, ''), c.currency,
-       coalesce((SELECT sum(i.total_minor) FROM billing_invoice i
-                  WHERE i.customer_id = c.id AND i.status NOT IN ('draft', 'void')), 0),
-       coalesce(-sum(po.amount) FILTER (WHERE je.kind = 'payment_succeeded'), 0),
-       coalesce(-sum(po.amount) FILTER (WHERE je.kind = 'customer_balance'), 0),
-       coalesce(sum(po.amount), 0),
-       coalesce((SELECT sum(p.amount_minor) FROM billing_payment p
-                  WHERE p.customer_id = c.id AND p.status = 'succeeded'), 0)
+       coalesce(asked.total_minor, 0), coalesce(ledger.by_payment, 0), coalesce(ledger.elsewhere, 0),
+       coalesce(ledger.to_balance, 0), coalesce(ledger.credited, 0), coalesce(ledger.written_off, 0),
+       coalesce(ledger.still_open, 0), coalesce(paid.paid_minor, 0), coalesce(asked.elsewhere_minor, 0),
+       coalesce(asked.written_off_minor, 0), coalesce(given_back.refunded_minor, 0), coalesce(sent.refunded, 0)
   FROM billing_customer c
-  LEFT JOIN ledger_account ac
-    ON ac.customer_key = c.customer_key AND ac.kind = 'receivable' AND ac.currency = c.currency
-  LEFT JOIN ledger_posting po ON po.account_id = ac.id
-  LEFT JOIN ledger_journalentry je ON je.id = po.entry_id
- GROUP BY c.id
+  LEFT JOIN ledger USING (customer_key, currency)
+  LEFT JOIN sent USING (customer_key, currency)
+  LEFT JOIN asked ON asked.customer_id = c.id AND asked.currency = c.currency
+  LEFT JOIN paid ON paid.customer_id = c.id AND paid.currency = c.currency
+  LEFT JOIN given_back ON given_back.customer_id = c.id AND given_back.currency = c.currency
  ORDER BY 1
 """
 
 
 def identity(scope: Scope) -> Findings:
-    """Per customer: invoice totals (void excluded) = collected + open + moved to the balance; payments = collected."""
-    for customer_key, stripe_id, currency, total_minor, collected, moved, still_open, paid_minor in rows(_IDENTITY):
-        invoiced = in_units(int(total_minor), currency)
+    """
+    Per customer, to the increment: invoice totals (void excluded) = collected + open + moved to the balance + credited
+    + written off; and each of our own rows' sums = what the ledger holds of the same.
+    """
+    for customer_key, stripe_id, currency, total_minor, *figures in rows(_IDENTITY):
+        by_payment, elsewhere, to_balance, credited, written_off, still_open, *ours_minor = figures
+        refunded = ours_minor.pop()
+        paid, paid_elsewhere, given_up, given_back = (in_units(int(minor), currency) for minor in ours_minor)
         yield Pair(
-            f"invoices of {customer_key}", "invoiced", invoiced, "collected + open + moved to balance",
-            collected + still_open + moved,
+            f"invoices of {customer_key}", "invoiced", in_units(int(total_minor), currency),
+            "collected + open + moved to balance + credited + written off",
+            by_payment + elsewhere + still_open + to_balance + credited + written_off,
             "An invoice was not entered as it stands, or part of it left receivable by an unknown way.",
             customer_key, stripe_id,
         )  # fmt: skip
-        yield Pair(
-            f"payments of {customer_key}", "payments succeeded", in_units(int(paid_minor), currency),
-            "collected in the ledger", collected,
-            "A payment was entered twice or not at all, or with another amount.", customer_key, stripe_id,
-        )  # fmt: skip
+        for what, recorded_name, recorded, entered in (
+            ("payments", "payments succeeded", paid, by_payment),
+            ("payments outside Stripe", "marked as paid elsewhere", paid_elsewhere, elsewhere),
+            ("bad debt", "invoices written off", given_up, written_off),
+            ("refunds", "refunds sent", given_back, refunded),
+        ):
+            yield Pair(
+                f"{what} of {customer_key}", recorded_name, recorded, "in the ledger", entered,
+                "It was entered twice or not at all, or with another amount.", customer_key, stripe_id,
+            )  # fmt: skip

@@ -67,7 +67,8 @@ WITH period AS (
 SELECT accrued.rated, accrued.included, accrued.credited,
        (SELECT coalesce(sum(l.exact_amount), 0)
           FROM billing_invoiceline l JOIN billing_invoice i ON i.id = l.invoice_id
-         WHERE l.kind = 'usage' AND i.status <> 'void' AND l.period_id IN (SELECT id FROM period))
+         WHERE l.kind = 'usage' AND i.status <> 'void' AND l.period_id IN (SELECT id FROM period)),
+       (SELECT coalesce(sum(amount), 0) FROM billing_absorbedusage WHERE period_id IN (SELECT id FROM period))
   FROM accrued
 """
 
@@ -75,11 +76,12 @@ SELECT accrued.rated, accrued.included, accrued.credited,
 _MONEY = """
 SELECT (SELECT coalesce(sum(total_minor), 0) FROM billing_invoice
          WHERE status NOT IN ('draft', 'void') AND currency = %(currency)s),
-       coalesce(-sum(po.amount) FILTER (WHERE je.kind = 'payment_succeeded'), 0),
+       coalesce(-sum(po.amount) FILTER (
+           WHERE je.kind IN ('payment_succeeded', 'payment_applied', 'paid_out_of_band')), 0),
        coalesce(sum(po.amount), 0),
        coalesce(-sum(po.amount) FILTER (WHERE je.kind = 'customer_balance'), 0),
        coalesce(-sum(po.amount) FILTER (WHERE je.kind LIKE 'credit_note%%'), 0),
-       coalesce(-sum(po.amount) FILTER (WHERE je.kind = 'written_off'), 0)
+       coalesce(-sum(po.amount) FILTER (WHERE je.kind IN ('written_off', 'recovered')), 0)
   FROM ledger_account ac
   JOIN ledger_posting po ON po.account_id = ac.id
   JOIN ledger_journalentry je ON je.id = po.entry_id
@@ -91,7 +93,7 @@ def figures(*, range_start: datetime, range_end: datetime, currency: str) -> Fig
     """Return the figures of [range_start, range_end) in one currency; invoices and receivables: all that there are."""
     parameters = {"range_start": range_start, "range_end": range_end, "currency": currency}
     ((events, conflicts, quarantined, windows),) = rows(_USED, parameters)
-    ((rated, included, credited, billed),) = rows(_COST, parameters)
+    ((rated, included, credited, billed, absorbed),) = rows(_COST, parameters)
     ((invoiced_minor, collected, still_open, moved, credit_notes, written_off),) = rows(_MONEY, parameters)
     return Figures(
         events=events,
@@ -108,6 +110,7 @@ def figures(*, range_start: datetime, range_end: datetime, currency: str) -> Fig
         moved_to_balance=moved,
         credit_notes=credit_notes,
         written_off=written_off,
+        absorbed=absorbed,
     )
 
 

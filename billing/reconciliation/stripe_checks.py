@@ -35,7 +35,7 @@ def _pages(objects: Iterable[StripeDict]) -> Iterator[list[StripeDict]]:
 def events_inbox(scope: Scope) -> Findings:
     """Every event Stripe lists, of the types we take, reached the inbox and was projected."""
     waiting = set()
-    for page in _pages(gateway.listed("/v1/events", created=_created(scope), types=list(ENABLED_EVENTS))):
+    for page in _pages(gateway.listed_events(ENABLED_EVENTS, created=_created(scope))):
         known = {row.event_id: row for row in InboxEvent.objects.filter(event_id__in=[event["id"] for event in page])}
         for event in page:
             row = known.get(event["id"])
@@ -101,6 +101,10 @@ def _invoice_pairs(theirs: StripeDict, ours: Invoice | None) -> Findings:
         ("amount due", theirs["amount_due"], ours.amount_due_minor),
         ("amount paid", theirs["amount_paid"], ours.amount_paid_minor),
         ("amount remaining", theirs["amount_remaining"], ours.amount_remaining_minor),
+        ("discount", _sum(theirs["total_discount_amounts"]), ours.discount_minor),
+        ("tax", _sum(theirs["total_taxes"]), ours.tax_minor),
+        ("credited before payment", theirs["pre_payment_credit_notes_amount"], ours.credited_before_payment_minor),
+        ("credited after payment", theirs["post_payment_credit_notes_amount"], ours.credited_after_payment_minor),
     )
     for name, at_stripe, here in figures:
         yield Pair(
@@ -112,8 +116,13 @@ def _invoice_pairs(theirs: StripeDict, ours: Invoice | None) -> Findings:
         yield from _line_pairs(theirs, ours, customer_key)
 
 
+def _sum(entries: Iterable[StripeDict] | None) -> int:
+    return sum(int(entry["amount"]) for entry in entries or ())
+
+
 def _line_pairs(theirs: StripeDict, ours: Invoice, customer_key: str) -> Findings:
-    at_stripe = {line["id"]: line["amount"] for line in gateway.all_lines(theirs)}
+    lines = gateway.all_lines(theirs)
+    at_stripe = {line["id"]: line["amount"] for line in lines}
     here = {line.stripe_line_id: line.amount_minor for line in ours.lines.all() if line.stripe_line_id}
     unpushed = [line for line in ours.lines.all() if not line.stripe_line_id]
     for line_id in sorted(at_stripe.keys() | here.keys()):
@@ -130,11 +139,16 @@ def _line_pairs(theirs: StripeDict, ours: Invoice, customer_key: str) -> Finding
             "The line was written here and never reached Stripe.", customer_key, theirs["id"],
         )  # fmt: skip
     yield Pair(
-        f"invoice {theirs['id']}: sum of lines", "lines at Stripe", sum(at_stripe.values()),
-        "subtotal at Stripe", theirs["subtotal"],
-        "The invoice's lines do not add up to the sum before discounts and tax that Stripe states.",
+        f"invoice {theirs['id']}: sum of lines", "lines at Stripe", sum(_net(line) for line in lines),
+        "total at Stripe", theirs["total"],
+        "The invoice's lines, less discounts and with tax on top, do not add up to the total that Stripe states.",
         customer_key, theirs["id"],
     )  # fmt: skip
+
+
+def _net(line: StripeDict) -> int:
+    on_top = _sum(tax for tax in line["taxes"] or () if tax["tax_behavior"] == "exclusive")
+    return int(line["amount"]) - _sum(line["discount_amounts"]) + on_top
 
 
 _CUSTOMER_ACCOUNTS = """

@@ -73,7 +73,7 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
     list_select_related = ("subscription__customer", "plan_version__plan")
     list_filter = ("state",)
     search_fields = ("subscription__customer__customer_key", "subscription__customer__name")
-    linked_by = frozenset({"subscription__id__exact", "subscription__customer__id__exact"})
+    linked_by = frozenset({"subscription__id__exact", "subscription__customer__id__exact", "ends_at__lte"})
     ordering = ("-starts_at", "-id")
     fields = (
         "customer_link",

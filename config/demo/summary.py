@@ -28,7 +28,7 @@ class Outcome:
 def failures(outcome: Outcome) -> list[str]:
     """Return a sentence for everything that does not hold; empty when all is well."""
     figures = outcome.figures
-    paid_for = figures.included + figures.credited + figures.billed
+    paid_for = figures.included + figures.credited + figures.billed + figures.absorbed
     went = (
         figures.collected + figures.open + figures.moved_to_balance + figures.credit_notes + figures.written_off
     )  # fmt: skip
@@ -36,7 +36,7 @@ def failures(outcome: Outcome) -> list[str]:
     if figures.events != outcome.acknowledged:
         found.append(f"{outcome.acknowledged} events were acknowledged, {figures.events} are stored.")
     if figures.rated != paid_for:
-        found.append(f"rated {figures.rated} is not included + credited + billed, which is {paid_for}.")
+        found.append(f"rated {figures.rated} is not included + credited + billed + absorbed, which is {paid_for}.")
     if figures.invoiced != went:
         found.append(
             f"invoiced {figures.invoiced} is not collected + open + moved_to_balance + credit_notes + written_off,"

@@ -11,14 +11,32 @@ import pytest
 from psycopg import errors
 
 from billing.customers.models import Customer
-from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
-from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Payment
+from billing.invoicing.models import (
+    AbsorbedUsage,
+    CreditNote,
+    CreditNoteLine,
+    Invoice,
+    InvoiceClose,
+    InvoiceCloseStep,
+    InvoiceLine,
+    PrepaidPurchase,
+)
+from billing.payments.models import (
+    BalanceTransaction,
+    CreditNoteRefund,
+    CustomerBalanceTransaction,
+    Dispute,
+    Payment,
+    Payout,
+    Refund,
+)
 from billing.rating.models import UsageAccrualLine
 from billing.rating.operations import accrue_period
 from billing.rating.queries import latest_accrual
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
 from billing.stripe.models import InboxEvent, OutboxIntent
 from billing.subscriptions.models import BillingPeriod
+from promotions.models import CreditGrant, GrantWithdrawal
 from promotions.operations import end_grant
 from tests.billing import usage
 from tests.billing.usage import AFTER_OCTOBER, october_of, use_dollars
@@ -30,9 +48,13 @@ APPEND_ONLY = (
     "billing_grantdrawdown",
     "billing_rate",
     "billing_balancetransaction",
+    "billing_creditnoterefund",
     "billing_customerbalancetransaction",
     "billing_discrepancy",
     "billing_invoiceclosestep",
+    "billing_creditnoteline",
+    "billing_absorbedusage",
+    "promotions_grantwithdrawal",
 )
 KEPT = (
     *APPEND_ONLY,
@@ -45,7 +67,12 @@ KEPT = (
     "billing_invoice",
     "billing_invoiceline",
     "billing_invoiceclose",
+    "billing_creditnote",
+    "billing_prepaidpurchase",
     "billing_payment",
+    "billing_refund",
+    "billing_dispute",
+    "billing_payout",
     "billing_reconciliationrun",
     "billing_inboxevent",
     "billing_outboxintent",
@@ -53,6 +80,11 @@ KEPT = (
 )
 # What would rewrite history, and the rule it breaks. Rows are those of `history`.
 REWRITES = (
+    ("UPDATE billing_refund SET amount_minor = 1", "billing_refund_terms"),
+    ("UPDATE billing_refund SET sent_at = now()", "billing_refund_moved"),
+    ("UPDATE billing_dispute SET currency = 'EUR'", "billing_dispute_terms"),
+    ("UPDATE billing_payout SET amount_minor = 1", "billing_payout_terms"),
+    ("UPDATE billing_payout SET arrived_at = NULL", "billing_payout_moved"),
     ("UPDATE billing_customer SET customer_key = 'other'", "billing_customer_identity"),
     ("UPDATE billing_customer SET currency = 'EUR'", "billing_customer_identity"),
     ("UPDATE billing_planversion SET fee_minor = 1 WHERE status = 'published'", "billing_planversion_terms"),
@@ -70,6 +102,13 @@ REWRITES = (
     ("UPDATE billing_invoiceline SET rounding = 1, exact_amount = 0", "billing_invoiceline_written"),
     ("UPDATE billing_invoiceline SET stripe_line_id = 'il_2'", "billing_invoiceline_pushed"),
     ("UPDATE billing_invoiceline SET stripe_line_id = NULL", "billing_invoiceline_pushed"),
+    ("UPDATE billing_invoiceline SET exclusive_tax_minor = 0", "billing_invoiceline_finalized"),
+    ("UPDATE billing_creditnote SET total_minor = 1, pre_payment_minor = 1", "billing_creditnote_terms"),
+    ("UPDATE billing_creditnote SET journal_entry_id = 9", "billing_creditnote_terms"),
+    ("UPDATE billing_creditnote SET status = 'issued'", "billing_creditnote_void"),
+    ("UPDATE billing_creditnote SET unwound_at = NULL", "billing_creditnote_unwound"),
+    ("UPDATE billing_prepaidpurchase SET bonus_amount = 1e6", "billing_prepaidpurchase_terms"),
+    ("UPDATE billing_prepaidpurchase SET grant_id = NULL", "billing_prepaidpurchase_granted"),
     ("UPDATE billing_outboxintent SET purpose = 'other'", "billing_outboxintent_intent"),
     ("""UPDATE billing_outboxintent SET params = '{"amount": 1}'""", "billing_outboxintent_intent"),
     ("UPDATE billing_outboxintent SET target = 'in_2'", "billing_outboxintent_intent"),
@@ -112,8 +151,9 @@ def _documents(period: BillingPeriod) -> None:
     InvoiceLine.objects.create(
         invoice=invoice, kind="usage", position=1, period=period, rate=UsageAccrualLine.objects.get().rate,
         accrual=accrual, description="usage", quantity=200_000, exact_amount=1, amount_minor=100, rounding=0,
-        stripe_line_id="il_1",
+        stripe_line_id="il_1", exclusive_tax_minor=20,
     )  # fmt: skip
+    _corrections(invoice, period)
     close = InvoiceClose.objects.create(invoice=invoice, period=period, next_attempt_at=NOVEMBER)
     InvoiceCloseStep.objects.create(close=close, step="started", recorded_at=NOVEMBER)
     run = ReconciliationRun.objects.create(range_start=OCTOBER, range_end=NOVEMBER, started_at=NOVEMBER, actor="user:a")
@@ -123,16 +163,44 @@ def _documents(period: BillingPeriod) -> None:
     )  # fmt: skip
 
 
+def _corrections(invoice: Invoice, period: BillingPeriod) -> None:
+    line = invoice.lines.get()
+    assert line.rate is not None
+    assert line.accrual is not None
+    grant = CreditGrant.objects.get()
+    note = CreditNote.objects.create(
+        stripe_credit_note_id="cn_1", invoice=invoice, number="1-CN-1", status="void", currency="USD", total_minor=10,
+        pre_payment_minor=10, to_balance_minor=0, refunded_minor=0, out_of_band_minor=0, issued_at=NOVEMBER,
+        voided_at=NOVEMBER, unwound_at=NOVEMBER, journal_entry_id=3, projected_at=NOVEMBER,
+    )  # fmt: skip
+    CreditNoteLine.objects.create(
+        credit_note=note, position=1, invoice_line=line, description="usage", amount_minor=10, discount_minor=0,
+        exclusive_tax_minor=0, inclusive_tax_minor=0, stripe_line_id="cnli_1",
+    )  # fmt: skip
+    PrepaidPurchase.objects.create(line=line, name="Top-up", grant=grant)
+    GrantWithdrawal.objects.create(
+        grant=grant, amount=1, reason="-", idempotency_key="withdrawal", recorded_at=NOVEMBER
+    )
+    AbsorbedUsage.objects.create(
+        idempotency_key="absorbed", period=period, rate=line.rate, accrual=line.accrual, quantity=1, amount=1,
+        reason="-", absorbed_by="user:a", recorded_at=NOVEMBER,
+    )  # fmt: skip
+
+
 def _stripe(customer: Customer) -> None:
     moved = {"type": "charge", "currency": "USD", "amount_minor": 100, "occurred_at": NOVEMBER}
     BalanceTransaction.objects.create(stripe_id="txn_1", fee_minor=3, net_minor=97, journal_entry_id=1, **moved)
     CustomerBalanceTransaction.objects.create(
         stripe_id="cbtxn_1", customer=customer, ending_balance_minor=0, journal_entry_id=2, **moved
     )
-    Payment.objects.create(
-        stripe_payment_intent_id="pi_1", customer=customer, status="succeeded", amount_minor=100, currency="USD",
-        occurred_at=NOVEMBER, projected_at=NOVEMBER,
-    )  # fmt: skip
+    told = {"amount_minor": 100, "currency": "USD", "occurred_at": NOVEMBER, "projected_at": NOVEMBER}
+    paid = Payment.objects.create(stripe_payment_intent_id="pi_1", customer=customer, status="succeeded", **told)
+    Refund.objects.create(stripe_refund_id="re_1", payment=paid, status="succeeded", sent_at=NOVEMBER, **told)
+    Dispute.objects.create(stripe_dispute_id="du_1", payment=paid, status="lost", **told)
+    Payout.objects.create(
+        stripe_payout_id="po_1", status="paid", is_automatic=True, expected_at=NOVEMBER, arrived_at=NOVEMBER, **told
+    )
+    CreditNoteRefund.objects.create(stripe_credit_note_id="cn_1", stripe_refund_id="re_1", amount_minor=100)
     InboxEvent.objects.create(
         event_id="evt_1", type="invoice.paid", livemode=False, payload={}, stripe_created_at=NOVEMBER,
         received_at=NOVEMBER, source="webhook", next_attempt_at=NOVEMBER,
@@ -206,9 +274,10 @@ class TestApplication:
     ) -> None:
         copied = """
             INSERT INTO billing_invoiceline (invoice_id, kind, position, period_id, rate_id, accrual_id, description,
-                                             quantity, exact_amount, amount_minor, rounding)
+                                             quantity, exact_amount, amount_minor, rounding, discount_minor,
+                                             exclusive_tax_minor, inclusive_tax_minor)
             SELECT invoice_id, kind, position + 1, period_id, rate_id, accrual_id, description, quantity, exact_amount,
-                   amount_minor, rounding FROM billing_invoiceline
+                   amount_minor, rounding, 0, 0, 0 FROM billing_invoiceline
         """
         assert rule_that_refuses(app_connection, copied) == "billing_line_usage_once"
         with pytest.raises(errors.InsufficientPrivilege):
@@ -238,8 +307,9 @@ class TestWhatMayHappen:
     def test_a_line_learns_its_id_and_a_period_closes(self, history: None, app_connection: psycopg.Connection) -> None:
         for statement in (
             """INSERT INTO billing_invoiceline (invoice_id, kind, position, description, quantity, exact_amount,
-                                                amount_minor, rounding)
-               SELECT id, 'coverage', 2, 'included', 0, 0, 0, 0 FROM billing_invoice""",
+                                                amount_minor, rounding, discount_minor, exclusive_tax_minor,
+                                                inclusive_tax_minor)
+               SELECT id, 'coverage', 2, 'included', 0, 0, 0, 0, 0, 0, 0 FROM billing_invoice""",
             "UPDATE billing_invoiceline SET stripe_line_id = 'il_2' WHERE stripe_line_id IS NULL",
             "UPDATE billing_planversion SET status = 'retired' WHERE status = 'published'",
             "UPDATE billing_customer SET name = 'Other', stripe_customer_id = 'cus_9'",

@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from djstripe.models import WebhookEndpoint
 
+from billing.accounting.chart import CUSTOMER_ACCOUNTS, SYSTEM_ACCOUNTS
 from billing.catalog.models import PlanVersion
 from billing.catalog.operations import load_catalog, sync_catalog_to_stripe
 from billing.customers.models import Customer
@@ -39,20 +40,6 @@ MODEL = "claude-sonnet-5"
 ROUNDS_MAX = 60
 # One for all tests: a client loads the middleware, and with it looks at every static file, when it is first used.
 CLIENT = Client()
-SYSTEM_ACCOUNTS_SHOWN = (
-    "revenue:usage",
-    "revenue:subscription",
-    "contra:included",
-    "contra:promotions",
-    "contra:refunds",
-    "contra:adjustments",
-    "rounding",
-    "stripe:in_transit",
-    "stripe:clearing",
-    "payout:in_transit",
-    "fees:stripe",
-    "suspense",
-)
 
 
 def catalog(*, fee_minor: int, included: str) -> dict[str, Any]:
@@ -170,7 +157,7 @@ class Thread:
 
     def events(self) -> list[dict[str, Any]]:
         """Everything that happened at Stripe and that we follow, oldest first."""
-        return list(gateway.listed("/v1/events", types=list(ENABLED_EVENTS)))[::-1]
+        return list(gateway.listed_events(ENABLED_EVENTS))[::-1]
 
     def new_events(self) -> list[dict[str, Any]]:
         fresh = [event for event in self.events() if event["id"] not in self._delivered]
@@ -242,8 +229,8 @@ class Thread:
 
     def balances(self, customer_key: str = "ada") -> dict[str, Decimal]:
         """The accounts that are not at zero, the customer's without its key."""
-        codes = {f"{kind}:{customer_key}:USD": kind for kind in ("unbilled", "receivable", "balance")}
-        codes |= {f"{name}:USD": name for name in SYSTEM_ACCOUNTS_SHOWN}
+        codes = {f"{kind}:{customer_key}:USD": kind for kind in CUSTOMER_ACCOUNTS}
+        codes |= {f"{account.name}:USD": account.name for account in SYSTEM_ACCOUNTS}
         found = {name: ledger_queries.balance_of(code) for code, name in codes.items()}
         return {name: amount.normalize() for name, amount in found.items() if amount}
 

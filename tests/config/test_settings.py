@@ -52,6 +52,11 @@ def load(*names: str, **changes: str | None) -> subprocess.CompletedProcess[str]
         ("METERING_MAX_BODY_BYTES", "1e6", "METERING_MAX_BODY_BYTES is not a whole number in range."),
         ("STRIPE_API_BASE", "ftp://secret", "STRIPE_API_BASE is not an address of the kind http://host."),
         ("LOG_LEVEL", "LOUD", "LOG_LEVEL is no level."),
+        ("MANUAL_ENTRY_LIMITS", "USD", "MANUAL_ENTRY_LIMITS is not a list of currencies and amounts. Set"),
+        ("MANUAL_ENTRY_LIMITS", "USD=1e3", "MANUAL_ENTRY_LIMITS is not a list"),
+        ("MANUAL_ENTRY_LIMITS", "USD=-5", "MANUAL_ENTRY_LIMITS is not a list"),
+        ("MANUAL_ENTRY_LIMITS", "usd=5", "MANUAL_ENTRY_LIMITS is not a list"),
+        ("MANUAL_ENTRY_LIMITS", "USD=5,USD=500", "MANUAL_ENTRY_LIMITS is not a list"),
     ],
 )
 def test_a_bad_variable_is_one_line_and_exit_code_2(variable: str, value: str | None, said: str) -> None:
@@ -60,6 +65,27 @@ def test_a_bad_variable_is_one_line_and_exit_code_2(variable: str, value: str | 
     assert len(done.stderr.splitlines()) == 1
     assert said in done.stderr
     assert "secret@" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"),
+    [
+        (None, {"USD": "250", "EUR": "250", "GBP": "200", "JPY": "40000"}),
+        ("CHF=99.95", {"CHF": "99.95"}),
+        ("none", {}),
+    ],
+)
+def test_limits_of_manual_entries_are_exact(value: str | None, limits: dict[str, str]) -> None:
+    show = (
+        "from config import settings; import json; "
+        "print(json.dumps({currency: str(limit) for currency, limit in settings.MANUAL_ENTRY_LIMITS.items()}))"
+    )
+    environment = {**COMPLETE, **({} if value is None else {"MANUAL_ENTRY_LIMITS": value})}
+    done = subprocess.run(
+        [sys.executable, "-c", show], env=environment, cwd=PROJECT_DIRECTORY, capture_output=True, text=True, check=True
+    )
+
+    assert json.loads(done.stdout) == limits
 
 
 def test_manage_py_and_celery_say_it_the_same_way() -> None:

@@ -5,10 +5,19 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from billing.accounting.models import ManualEntry
 from billing.catalog.models import Rate
 from billing.customers.models import Customer
-from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
-from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Payment
+from billing.invoicing.models import (
+    AbsorbedUsage,
+    CreditNote,
+    CreditNoteLine,
+    Invoice,
+    InvoiceClose,
+    InvoiceCloseStep,
+    InvoiceLine,
+)
+from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Dispute, Payment, Payout, Refund
 from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
 from billing.stripe.models import InboxEvent, OutboxIntent
@@ -55,6 +64,9 @@ def tell_story(number: int, **of_customer: Any) -> Story:
     invoice = _invoice(number, subscription, period, rate, accrual)
     payment = _decline(number, invoice)
     _movements(number, customer)
+    _credit(number, invoice, accrual)
+    _give_back(number, customer)
+    _ask_by_hand(number, customer)
     return Story(
         customer=customer,
         subscription=subscription,
@@ -169,6 +181,116 @@ def _movements(number: int, customer: Customer) -> None:
         ending_balance_minor=-100,
         occurred_at=OCTOBER,
         journal_entry_id=2_000_000 + number,
+    )
+
+
+def _credit(number: int, invoice: Invoice, accrual: UsageAccrual) -> None:
+    """A credit note over a part of the usage, and more of it that nobody is asked for."""
+    line = invoice.lines.get(kind=InvoiceLine.Kind.USAGE)
+    assert line.rate is not None
+    note = CreditNote.objects.create(
+        stripe_credit_note_id=f"cn_{number}",
+        invoice=invoice,
+        number=f"BB-{number:04}-CN-1",
+        status=CreditNote.Status.ISSUED,
+        reason="product_unsatisfactory",
+        memo="Two hours down",
+        currency="USD",
+        total_minor=120,
+        pre_payment_minor=100,
+        to_balance_minor=20,
+        refunded_minor=0,
+        out_of_band_minor=0,
+        issued_at=NOVEMBER + timedelta(days=1),
+        journal_entry_id=3_000_000 + number,
+        projected_at=NOVEMBER + timedelta(days=1),
+    )
+    CreditNoteLine.objects.create(
+        credit_note=note,
+        position=1,
+        invoice_line=line,
+        description=line.description,
+        amount_minor=100,
+        discount_minor=0,
+        exclusive_tax_minor=20,
+        inclusive_tax_minor=0,
+        stripe_line_id=f"cnli_{number}",
+    )
+    AbsorbedUsage.objects.create(
+        idempotency_key=f"outage-{number}",
+        period=accrual.period,
+        rate=line.rate,
+        accrual=accrual,
+        quantity=Decimal(1_000),
+        amount=Decimal("0.001234"),
+        reason="Counted while the service was down",
+        absorbed_by="user:tester",
+        recorded_at=NOVEMBER,
+        journal_entry_id=4_000_000 + number,
+    )
+
+
+def _give_back(number: int, customer: Customer) -> None:
+    """A payment of last month, of which a part was refunded and another is disputed; and a payout that failed."""
+    money = {"currency": "USD", "occurred_at": OCTOBER + timedelta(days=3), "projected_at": OCTOBER + timedelta(days=4)}
+    payment = Payment.objects.create(
+        stripe_payment_intent_id=f"pi_last_month_{number}",
+        stripe_charge_id=f"ch_last_month_{number}",
+        customer=customer,
+        status=Payment.Status.SUCCEEDED,
+        amount_minor=2000,
+        **money,
+    )
+    of_charge = {"payment": payment, "stripe_charge_id": payment.stripe_charge_id, **money}
+    Refund.objects.create(
+        stripe_refund_id=f"re_{number}",
+        status=Refund.Status.FAILED,
+        amount_minor=500,
+        reason="requested_by_customer",
+        failure_reason="expired_or_canceled_card",
+        sent_at=OCTOBER + timedelta(days=3),
+        returned_at=OCTOBER + timedelta(days=4),
+        **of_charge,
+    )
+    Dispute.objects.create(
+        stripe_dispute_id=f"du_{number}",
+        status=Dispute.Status.NEEDS_RESPONSE,
+        amount_minor=1500,
+        reason="product_not_received",
+        respond_by=OCTOBER + timedelta(days=12),
+        **of_charge,
+    )
+    Payout.objects.create(
+        stripe_payout_id=f"po_{number}",
+        status=Payout.Status.FAILED,
+        amount_minor=123_456,
+        is_automatic=True,
+        failure_code="account_closed",
+        failure_message="The bank account has been closed.",
+        expected_at=OCTOBER + timedelta(days=5),
+        returned_at=OCTOBER + timedelta(days=6),
+        **money,
+    )
+
+
+def _ask_by_hand(number: int, customer: Customer) -> None:
+    ManualEntry.objects.create(
+        kind=ManualEntry.Kind.ADJUSTMENT,
+        reason_code="refund_promised",
+        reason="Two hours down",
+        reference=f"SUP-{number}",
+        customer=customer,
+        currency="USD",
+        amount=Decimal(300),
+        debit_account="contra:refunds:USD",
+        credit_account=f"refund_due:{customer.customer_key}:USD",
+        effective_at=NOVEMBER,
+        limit_amount=Decimal(250),
+        alone_total=Decimal(300),
+        needs_second_person=True,
+        requested_by="user:tester",
+        requested_at=NOVEMBER,
+        idempotency_key=f"by-hand:{number}",
     )
 
 

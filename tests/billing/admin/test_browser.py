@@ -9,6 +9,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
 
+from billing.invoicing.models import CreditNote
+from billing.payments.models import Dispute
 from tests.billing.admin.stories import tell_story
 from tests.browser import ARGUMENTS, WIDTHS, find_chromium
 from tests.processes import WebServer
@@ -32,6 +34,12 @@ def addresses(committed_db: None) -> dict[str, str]:
         "customer": reverse("admin:billing_customer_change", args=[story.customer.pk]),
         "credit": reverse("admin:billing_customer_issue_credit", args=[story.customer.pk]),
         "invoice": reverse("admin:billing_invoice_change", args=[story.invoice.pk]),
+        "credit note": reverse("admin:billing_creditnote_change", args=[CreditNote.objects.get().pk]),
+        "credit notes": reverse("admin:billing_creditnote_changelist"),
+        "absorbed": reverse("admin:billing_absorbedusage_changelist"),
+        "refunds": reverse("admin:billing_refund_changelist"),
+        "dispute": reverse("admin:billing_dispute_change", args=[Dispute.objects.get().pk]),
+        "payouts": reverse("admin:billing_payout_changelist"),
         "accruals": reverse("admin:billing_usageaccrualline_changelist"),
         "event": reverse("admin:billing_inboxevent_change", args=[story.event.pk]),
         "grant": reverse("admin:promotions_creditgrant_change", args=[story.grant.pk]),

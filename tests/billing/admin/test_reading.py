@@ -93,7 +93,7 @@ class TestCustomerPage:
         assert client.get(reverse("admin:billing_customer_by_key", args=["nobody"])).status_code == 404
 
 
-CUSTOMER_PAGE_QUERIES = 23
+CUSTOMER_PAGE_QUERIES = 25
 
 
 class TestWhyWasICharged:

@@ -176,6 +176,25 @@ FAULTS = (
         right="-0.002701",
     ),
     Fault(
+        "a fee line claims a tax that nobody was asked for",
+        "billing_invoiceline",
+        "UPDATE billing_invoiceline SET exclusive_tax_minor = 7 WHERE kind = 'fee' AND position > 1",
+        check="invoice_accounts",
+        subject="tax:payable in USD",
+        left="0.07",
+        right="0",
+    ),
+    Fault(
+        "an invoice states a credit note that is not there",
+        "billing_invoice",
+        "UPDATE billing_invoice SET credited_before_payment_minor = 7 WHERE billing_reason = 'subscription_cycle'",
+        check="invoice_accounts",
+        subject=": credited before payment",
+        left="0.07",
+        right="0",
+        followers=frozenset({"ledger_stripe_invoices"}),
+    ),
+    Fault(
         "a webhook never arrived",
         "billing_inboxevent",
         "DELETE FROM billing_inboxevent WHERE event_id = (SELECT event_id FROM billing_inboxevent"
@@ -232,6 +251,36 @@ FAULTS = (
         right="42.7",
     ),
     Fault(
+        "an invoice is written off in our rows only",
+        "billing_invoice",
+        "UPDATE billing_invoice SET written_off_minor = 1 WHERE total_minor = 2270",
+        check="identity",
+        subject="bad debt of ada",
+        left="0.01",
+        right="0",
+    ),
+    Fault(
+        "a payment was entered for another charge",
+        "ledger_journalentry",
+        "UPDATE ledger_journalentry SET cause = jsonb_set(cause, '{charge}', '\"ch_other\"') WHERE id ="
+        " (SELECT min(id) FROM ledger_journalentry WHERE kind = 'payment_succeeded')",
+        check="clearing_accounts",
+        subject="account stripe:in_transit:USD: ch_",
+        left="0",
+        right="",
+    ),
+    Fault(
+        "a payout that Stripe never made",
+        "billing_payout",
+        "INSERT INTO billing_payout (stripe_payout_id, status, amount_minor, currency, is_automatic, failure_code,"
+        " failure_message, occurred_at, expected_at, projected_at) VALUES ('po_ours', 'paid', 100, 'USD', false, '',"
+        " '', '2026-10-15Z', '2026-10-17Z', '2026-10-17Z')",
+        check="stripe_money",
+        subject="payout po_ours",
+        left="none",
+        right="paid",
+    ),
+    Fault(
         "usage of nobody",
         "metering_subject",
         "INSERT INTO metering_subject (customer_key) VALUES ('nobody')",
@@ -239,5 +288,15 @@ FAULTS = (
         subject="metering subjects of nobody",
         left="1",
         right="0",
+    ),
+    Fault(
+        "a payment no longer says which invoice it paid",
+        "ledger_journalentry",
+        "UPDATE ledger_journalentry SET cause = cause - 'invoice'"
+        " WHERE id = (SELECT max(id) FROM ledger_journalentry WHERE kind = 'payment_succeeded')",
+        check="receivable_invoices",
+        subject="no invoice named",
+        left="0",
+        right="-22.7",
     ),
 )

@@ -37,7 +37,7 @@ def test_writes_a_report_of_nothing(report: str) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["ageing", "--before", "soon"], "--before: Enter a valid date/time."),
+    [(["ageing", "--before", "soon"], "--before: Enter an instant such as"),
      (["revenue", "--months", "25"], "--months: Ensure this value is less than or equal to 24."),
      (["revenue", "--age", "current"], "revenue takes no --age.")],
 )  # fmt: skip

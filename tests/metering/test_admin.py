@@ -12,7 +12,7 @@ from django.urls import reverse
 from pytest_django.fixtures import Settings
 
 from metering import operations, page_links
-from metering.admin_lists import COUNTED_ROWS, BoundedPaginator
+from metering.admin.lists import COUNTED_ROWS, BoundedPaginator
 from metering.models import AggregationWindow, EventConflict, QuarantinedEvent, UsageEvent
 from tests.metering.usage import MORNING, NOW, event, ingest
 

@@ -1,15 +1,22 @@
 """What becomes of each event of a batch. Used by `operations.ingest_events` and `operations.replay_quarantine`."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from django.db import connection, transaction
+
 from metering import event_store
-from metering.events import Refusal, TypeRule, UsageEvent, UsageEventInput, check_event
+from metering.events import EventChecker, Refusal, UsageEvent, UsageEventInput
 from metering.models import QuarantinedEvent
 
 Status = Literal["duplicate", "conflict", "quarantined", "refused"]
+
+# Up to so many events, the round trips of two COPYs and a transaction cost more than they save.
+_FEW = 32
 
 _QUARANTINE_TEXT = {
     QuarantinedEvent.UNKNOWN_TYPE: (
@@ -23,6 +30,13 @@ _QUARANTINE_TEXT = {
         "it is kept and can be replayed once it is",
     ),
 }
+
+
+_REPEATED = "the same event was accepted before"
+_REPEATED_VOID = (
+    "the same event was accepted before, and a correction voided it since",
+    "sending it again does not bring it back: that takes another correction",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,42 +62,60 @@ class Batch:
 
 def sort_batch(events: Sequence[UsageEventInput | Refusal], *, received_at: datetime, oldest: datetime) -> Batch:
     """Check every event and tell those to store from those to quarantine or refuse. Reads meters and subjects."""
+    gate = event_store.read_gate(
+        {event.subject for event in events if isinstance(event, UsageEventInput) and isinstance(event.subject, str)}
+    )
+    check = EventChecker(received_at=received_at, oldest=oldest, rules=gate.rules).check
     batch = Batch()
-    rules = event_store.active_rules()
-    checked: dict[int, UsageEvent] = {}
+    admitted, rules, unknown = batch.admitted, gate.rules, gate.unknown_subjects
     for index, event in enumerate(events):
-        outcome: UsageEvent | Refusal = (
-            event
-            if isinstance(event, Refusal)
-            else check_event(event, received_at=received_at, oldest=oldest, rules=rules)
-        )
-        if isinstance(outcome, UsageEvent):
-            checked[index] = outcome
-        else:
+        outcome = check(event) if isinstance(event, UsageEventInput) else event
+        if isinstance(outcome, Refusal):
             batch.outcomes[index] = EventOutcome(
                 index, outcome.event_id, "refused", outcome.reason, outcome.field, outcome.remedy
             )
-    _part_unknown(batch, checked, rules)
+        elif outcome.type not in rules:
+            batch.quarantined[index] = (outcome, QuarantinedEvent.UNKNOWN_TYPE)
+        elif outcome.subject in unknown:
+            batch.quarantined[index] = (outcome, QuarantinedEvent.UNKNOWN_SUBJECT)
+        else:
+            admitted[index] = outcome
     return batch
 
 
-def _part_unknown(batch: Batch, checked: Mapping[int, UsageEvent], rules: Mapping[str, TypeRule]) -> None:
-    known = event_store.known_subjects({event.subject for event in checked.values()})
-    for index, event in checked.items():
-        if event.type not in rules:
-            batch.quarantined[index] = (event, QuarantinedEvent.UNKNOWN_TYPE)
-        elif event.subject not in known:
-            batch.quarantined[index] = (event, QuarantinedEvent.UNKNOWN_SUBJECT)
-        else:
-            batch.admitted[index] = event
-
-
 def store_batch(batch: Batch, *, received_at: datetime) -> None:
-    """Store what was admitted and quarantined, and add the outcomes of duplicates, conflicts and quarantined events."""
+    """Store what was admitted and quarantined, all or nothing, and add the outcomes of what was not accepted.
+
+    First as if nothing had been sent before, which is mostly right; on a collision it is undone and done again event
+    by event. A month without a partition gets one. Commits, unless the caller's transaction is open: then that does.
+    """
     firsts: dict[str, UsageEvent] = {}
     for event in batch.admitted.values():
         firsts.setdefault(event.key, event)
-    won = event_store.store_new(sorted(firsts.values(), key=lambda event: event.key), received_at=received_at)
+    is_few = len(firsts) <= _FEW
+    is_new = not is_few
+    # Few events are stored by one statement, which is a transaction of its own. What follows it, when some came before,
+    # is done again if the batch is sent again.
+    is_one_statement = is_few and not batch.quarantined and connection.get_autocommit()
+    for _ in range(3):
+        try:
+            with nullcontext() if is_one_statement else transaction.atomic():
+                _store(batch, firsts, received_at=received_at, is_new=is_new)
+            return
+        except event_store.KeysTaken:
+            is_new = False
+        except event_store.MonthMissing:
+            times = [event.time for event in firsts.values()]
+            event_store.ensure_partitions(start=min(times), end=max(times))
+    raise RuntimeError("storing a batch met a collision and a missing partition again after both were dealt with")
+
+
+def _store(batch: Batch, firsts: Mapping[str, UsageEvent], *, received_at: datetime, is_new: bool) -> None:
+    won: AbstractSet[str] = firsts.keys()
+    if is_new and firsts:
+        event_store.store_new(list(firsts.values()), received_at=received_at)
+    elif firsts:
+        won = event_store.store_free(list(firsts.values()), received_at=received_at)
     if len(won) < len(batch.admitted):
         _name_repeated(batch, firsts, won, received_at)
     if batch.quarantined:
@@ -93,19 +125,20 @@ def store_batch(batch: Batch, *, received_at: datetime) -> None:
             batch.outcomes[index] = EventOutcome(index, event.id, "quarantined", text, name, remedy)
 
 
-def _name_repeated(batch: Batch, firsts: Mapping[str, UsageEvent], won: set[str], received_at: datetime) -> None:
+def _name_repeated(
+    batch: Batch, firsts: Mapping[str, UsageEvent], won: AbstractSet[str], received_at: datetime
+) -> None:
     """Tell duplicates from conflicts, against the event that counts: one stored before, or the first of this batch."""
     counting = {key: event_store.StoredIdentity(firsts[key].digest, firsts[key].time) for key in won}
     counting |= event_store.stored_identities(firsts.keys() - won)
+    repeated: dict[int, UsageEvent] = {}
     conflicts: list[tuple[UsageEvent, datetime]] = []
     for index, event in batch.admitted.items():
         if event.key in won and event is firsts[event.key]:
             continue
         first = counting[event.key]
         if event.digest == first.digest:
-            batch.outcomes[index] = EventOutcome(
-                index, event.id, "duplicate", "the same event was accepted before", "id"
-            )
+            repeated[index] = event
             continue
         conflicts.append((event, first.event_time))
         batch.outcomes[index] = EventOutcome(
@@ -116,4 +149,15 @@ def _name_repeated(batch: Batch, firsts: Mapping[str, UsageEvent], won: set[str]
             "id",
             "give every event an id of its own",
         )
+    _name_duplicates(batch, repeated, firsts.keys() - won)
     event_store.store_conflicts(conflicts, received_at=received_at)
+
+
+def _name_duplicates(batch: Batch, repeated: Mapping[int, UsageEvent], stored_before: AbstractSet[str]) -> None:
+    """A repeat changes nothing, also of an event that was voided: then it says so, as its sender may mean to bring it
+    back."""
+    again = {event.key for event in repeated.values()} & stored_before
+    void = event_store.void_among(again) if again else set()
+    for index, event in repeated.items():
+        reason, remedy = _REPEATED_VOID if event.key in void else (_REPEATED, "")
+        batch.outcomes[index] = EventOutcome(index, event.id, "duplicate", reason, "id", remedy)

@@ -7,13 +7,16 @@ error of the whole batch.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
+
+from metering.event_keys import event_key
+from metering.event_times import microseconds_since_1970, parse_time, parse_utc
 
 MAX_EVENTS_PER_BATCH = 5_000
 MAX_EVENT_BYTES = 64 * 1024
@@ -23,7 +26,7 @@ MAX_AHEAD = timedelta(minutes=5)
 TEXT_LIMITS = {"id": 256, "source": 256, "type": 128, "subject": 128}
 MAX_DIMENSION_CHARACTERS = 200
 
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,30}))?([Zz]|[+-]\d\d:\d\d)?")
+_JSON_TYPE = re.compile(r"\s*[\w.-]+/(?:[\w.-]+\+)?json\s*(?:;|$)", re.IGNORECASE | re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # Half of a surrogate pair, as a client leaves when it cuts a text inside an emoji: grammatical JSON, but no text. The
@@ -49,7 +52,7 @@ class TooManyEvents(BatchError):
     """More than MAX_EVENTS_PER_BATCH events in one body."""
 
 
-class UsageEventInput(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+class UsageEventInput(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=False):
     """One event as its producer sent it: nothing in it has been checked yet, so every field may hold anything."""
 
     id: Any = None
@@ -59,6 +62,8 @@ class UsageEventInput(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     time: Any = None
     data: Any = msgspec.field(default_factory=dict)
     specversion: Any = "1.0"
+    datacontenttype: Any = None
+    data_base64: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +82,19 @@ class TypeRule:
 
     value_paths: tuple[tuple[str, ...], ...]
     dimension_paths: tuple[tuple[str, ...], ...]
+    value_names: tuple[str, ...] = field(init=False)
+    dimension_names: tuple[str, ...] = field(init=False)
+    is_flat: bool = field(init=False)
+    """Whether every path is one name, so that the names say it all."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value_names", tuple(path[0] for path in self.value_paths))
+        object.__setattr__(self, "dimension_names", tuple(path[0] for path in self.dimension_paths))
+        paths = (*self.value_paths, *self.dimension_paths)
+        object.__setattr__(self, "is_flat", all(len(path) == 1 for path in paths))
 
 
-@dataclass(frozen=True, slots=True)
-class UsageEvent:
+class UsageEvent(msgspec.Struct, frozen=True, gc=False):
     """A well-formed event. `key` is the hash of (source, id); `digest` of everything else, so a changed body shows."""
 
     key: str
@@ -90,6 +104,8 @@ class UsageEvent:
     type: str
     subject: str
     time: datetime
+    epoch_us: int
+    """`time` in microseconds since 1970."""
     data: Mapping[str, Any]
     data_json: bytes
 
@@ -136,7 +152,7 @@ def _decode_body(body: bytes) -> list[UsageEventInput | Refusal]:
         raise NotJSON("The body must be a JSON list of events, or one JSON event.")
     if len(raws) > MAX_EVENTS_PER_BATCH:
         raise TooManyEvents(f"{len(raws):,} events in one body; at most {MAX_EVENTS_PER_BATCH:,} are taken.")
-    decoded = [_decode_event(bytes(raw)) for raw in raws]
+    decoded = [_decode_event(raw) for raw in raws]
     if start == b"{" and isinstance(decoded[0], Refusal):
         _require_json(body)
     return decoded
@@ -157,7 +173,7 @@ def _require_json(body: bytes) -> None:
         raise NotJSON(f"The body is not JSON: {error}.") from error
 
 
-def _decode_event(raw: bytes) -> UsageEventInput | Refusal:
+def _decode_event(raw: msgspec.Raw) -> UsageEventInput | Refusal:
     if len(raw) > MAX_EVENT_BYTES:
         return Refusal(
             "",
@@ -174,50 +190,81 @@ def _decode_event(raw: bytes) -> UsageEventInput | Refusal:
 def check_event(
     event: UsageEventInput, *, received_at: datetime, oldest: datetime, rules: Mapping[str, TypeRule]
 ) -> UsageEvent | Refusal:
-    """The event in its normalised form, or why it is refused.
+    """The event in its normalised form, or why it is refused. The arguments are those of `EventChecker`."""
+    return EventChecker(received_at=received_at, oldest=oldest, rules=rules).check(event)
+
+
+class EventChecker:
+    """Checks the events of one batch; what they have in common is looked at once.
 
     `oldest` is the dedupe horizon: an older event could not be told from one that was counted and forgotten. `rules`
     are the meters by event type; an event of a type without a meter passes, as it will be quarantined and may be
     replayed.
     """
-    try:
-        return _checked(event, received_at, oldest, rules)
-    except _Refused as refused:
-        field, reason, remedy = refused.args
-        return Refusal(event.id if isinstance(event.id, str) else "", field, reason, remedy)
 
+    def __init__(self, *, received_at: datetime, oldest: datetime, rules: Mapping[str, TypeRule]) -> None:
+        self._received_at = received_at.astimezone(UTC)
+        self._latest = self._received_at + MAX_AHEAD
+        self._oldest = oldest.astimezone(UTC)
+        self._rules = rules
+        # Texts that were found good: most events of a batch share them.
+        self._sources: set[str] = set()
+        self._types: set[str] = set()
+        self._subjects: set[str] = set()
 
-def _checked(
-    event: UsageEventInput, received_at: datetime, oldest: datetime, rules: Mapping[str, TypeRule]
-) -> UsageEvent:
-    if event.specversion != "1.0":
-        raise _Refused("specversion", "the version is not supported", 'send "specversion": "1.0"')
-    event_id, source = _text(event.id, "id"), _text(event.source, "source")
-    event_type, subject = _text(event.type, "type"), _text(event.subject, "subject")
-    time = _time(event.time)
-    if time > received_at + MAX_AHEAD:
-        raise _Refused(
-            "time", "the time lies more than 5 minutes ahead", "correct the producer's clock and send it again"
+    def check(self, event: UsageEventInput) -> UsageEvent | Refusal:
+        """The event in its normalised form, or why it is refused."""
+        try:
+            return self._checked(event)
+        except _Refused as refused:
+            field, reason, remedy = refused.args
+            return Refusal(event.id if isinstance(event.id, str) else "", field, reason, remedy)
+
+    def _checked(self, event: UsageEventInput) -> UsageEvent:
+        if event.specversion != "1.0":
+            raise _Refused("specversion", "the version is not supported", 'send "specversion": "1.0"')
+        event_id, source, event_type, subject = event.id, event.source, event.type, event.subject
+        # The common case first, here and below: it is the only one that thousands of events a second take.
+        if not (type(event_id) is str and 0 < len(event_id) <= 256 and event_id.isascii() and event_id.isprintable()):
+            _text(event_id, "id")
+        if type(source) is not str or source not in self._sources:
+            self._sources.add(_text(source, "source"))
+        if type(event_type) is not str or event_type not in self._types:
+            self._types.add(_text(event_type, "type"))
+        if type(subject) is not str or subject not in self._subjects:
+            self._subjects.add(_text(subject, "subject"))
+        # CloudEvents leaves the time to the producer's choice: without one, the usage happened when it was received.
+        time = self._received_at if event.time is None else _time(event.time)
+        if not self._oldest <= time <= self._latest:
+            raise self._out_of_range(time)
+        if event.datacontenttype is not None or event.data_base64 is not None:
+            _require_json_data(event)
+        data = event.data
+        if type(data) is not dict:
+            data = _data(data)
+        rule = self._rules.get(event_type)
+        if rule is not None and not _fits(rule, data):
+            _check_rule(rule, data)
+        data_json = _data_json(data)
+        epoch_us = microseconds_since_1970(time)
+        # Over what was sent: without a time, the same event is received at another instant and still the same.
+        sent_time = "" if event.time is None else epoch_us
+        digest = blake2b(f"{event_type}\x1f{subject}\x1f{sent_time}\x1f".encode() + data_json, digest_size=16)
+        key = event_key(source, event_id)
+        return UsageEvent(
+            key, digest.hexdigest(), event_id, source, event_type, subject, time, epoch_us, data, data_json
         )
-    if time < oldest:
-        raise _Refused(
+
+    def _out_of_range(self, time: datetime) -> _Refused:
+        if time > self._latest:
+            return _Refused(
+                "time", "the time lies more than 5 minutes ahead", "correct the producer's clock and send it again"
+            )
+        return _Refused(
             "time",
-            f"the time is older than the dedupe horizon ({oldest.isoformat()})",
+            f"the time is older than the dedupe horizon ({self._oldest.isoformat()})",
             "usage this old can no longer be checked for duplicates; have it corrected in billing",
         )
-    data = _data(event.data)
-    if event_type in rules:
-        _check_rule(rules[event_type], data)
-    data_json = _data_json(data)
-    key = event_key(source, event_id)
-    body = f"{event_type}\x1f{subject}\x1f{time.isoformat()}\x1f".encode() + data_json
-    digest = blake2b(body, digest_size=16).hexdigest()
-    return UsageEvent(key, digest, event_id, source, event_type, subject, time, data, data_json)
-
-
-def event_key(source: str, event_id: str) -> str:
-    """The identity of an event, as 32 hexadecimal digits. The length says where the source ends and the id begins."""
-    return blake2b(f"{len(source)}:{source}{event_id}".encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def _text(value: Any, field: str) -> str:
@@ -227,24 +274,27 @@ def _text(value: Any, field: str) -> str:
         raise _Refused(field, f"the {field} is not a string", f"send {field} as a JSON string")
     if len(value) > TEXT_LIMITS[field]:
         raise _Refused(field, f"the {field} is longer than {TEXT_LIMITS[field]} characters", f"shorten the {field}")
-    if (not value.isprintable() and _CONTROL.search(value)) or not _is_utf8(value):
+    if not is_keepable(value):
         raise _Refused(field, f"the {field} holds characters that cannot be kept", "send printable text")
     return value
 
 
-def _is_utf8(value: str) -> bool:
-    if value.isascii():
+def is_keepable(text: str) -> bool:
+    """Whether PostgreSQL can keep a text, and a reader can see it: no control characters, no half surrogate pairs."""
+    if text.isascii() and text.isprintable():
         return True
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return not _CONTROL.search(text)
 
 
 def _time(value: Any) -> datetime:
-    if value is None or value == "":
-        raise _Refused("time", "the event has no time", "give every event the time it happened")
+    if type(value) is str and (time := parse_utc(value)):
+        return time
+    if value == "":
+        raise _Refused("time", "the time is empty", "leave the time out, or give the time the usage happened")
     try:
         time = parse_time(value) if isinstance(value, str) else value
     except ValueError as error:
@@ -259,21 +309,15 @@ def _time(value: Any) -> datetime:
         raise _Refused("time", "the time does not exist in UTC", "send the time the usage happened") from error
 
 
-def parse_time(text: str) -> datetime:
-    """An RFC 3339 time; a space may stand for the T. Naive when no offset is given, so that callers can refuse it.
-
-    More than six fractional digits are cut off, not rounded: rounding could carry an event over the end of a period.
-    Raises ValueError when the text is no such time, or names one that does not exist (30 February, hour 25, second 60).
-    """
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        raise ValueError("the time is not RFC 3339")
-    date, clock, fraction, offset = match.groups()
-    micro = f".{fraction[:6]:0<6}" if fraction else ""
-    try:
-        return datetime.fromisoformat(f"{date}T{clock}{micro}{offset.upper() if offset else ''}")
-    except ValueError as error:
-        raise ValueError(f"the time does not exist ({error})") from error
+def _require_json_data(event: UsageEventInput) -> None:
+    """No path leads into data of another kind, so no meter could count it."""
+    kind = event.datacontenttype
+    if kind is not None and not (isinstance(kind, str) and _JSON_TYPE.match(kind)):
+        raise _Refused(
+            "datacontenttype", "the data is not JSON", "send the measurements as a JSON object, with application/json"
+        )
+    if event.data_base64 is not None:
+        raise _Refused("data_base64", "the data is not JSON", "send the measurements as a JSON object in data")
 
 
 def _data(value: Any) -> Mapping[str, Any]:
@@ -299,12 +343,23 @@ def _data_json(data: Mapping[str, Any]) -> bytes:
     return encoded
 
 
+def _fits(rule: TypeRule, data: Mapping[str, Any]) -> bool:
+    """Whether every value is absent or a whole number in range, and every dimension absent or a text, right below
+    data; else it must be looked at closely."""
+    for name in rule.value_names:
+        value = data.get(name)
+        if value is not None and (type(value) is not int or not 0 <= value < _MAX_WHOLE_QUANTITY):
+            return False
+    for name in rule.dimension_names:
+        value = data.get(name)
+        if value is not None and (type(value) is not str or len(value) > MAX_DIMENSION_CHARACTERS):
+            return False
+    return rule.is_flat
+
+
 def _check_rule(rule: TypeRule, data: Mapping[str, Any]) -> None:
     for path in rule.value_paths:
-        value = value_at(data, path)
-        # The common case first: it is the only one that thousands of events a second take.
-        if not (type(value) is int and 0 <= value < _MAX_WHOLE_QUANTITY):
-            _check_quantity(value, "data." + ".".join(path))
+        _check_quantity(value_at(data, path), "data." + ".".join(path))
     for path in rule.dimension_paths:
         _check_dimension(value_at(data, path), "data." + ".".join(path))
 

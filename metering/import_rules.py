@@ -11,9 +11,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from metering.events import Refusal, UsageEventInput, parse_time, value_at
+from metering.event_times import parse_time
+from metering.events import Refusal, UsageEventInput, value_at
 
 TOP_FIELDS = frozenset({"id", "source", "type", "subject", "time"})
+WHOLE_DATA = "data"
+"""A column that holds all of an event's data as one JSON object, as archives of usage have it."""
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _exact_json = msgspec.json.Decoder(float_hook=Decimal)
@@ -86,6 +89,8 @@ def chooser(rule: str) -> Callable[[Row], str]:
 def check_rules(rules: ImportRules) -> None:
     """Raises BadRule for anything in the rules that no row could satisfy, before a row is read."""
     for field in (*rules.columns, *rules.constants):
+        if field == WHOLE_DATA and field in rules.columns:
+            continue
         if field not in TOP_FIELDS and not (field.startswith("data.") and all(field.split("."))):
             raise BadRule(
                 f"{field!r} is no field of an event; there are id, source, type, subject, time and data.<name>"
@@ -122,7 +127,10 @@ class RowReader:
         times."""
         if row.values is None:
             return Refusal("", "", row.problem, "correct the row and import the file again")
-        fields, data = self._as_event(row.values) if self._is_event else self._mapped(row.values)
+        try:
+            fields, data = self._as_event(row.values) if self._is_event else self._mapped(row.values)
+        except ValueError as error:
+            return Refusal("", "data", f"the column of data: {error}", "write all data of the event as one JSON object")
         for name, text in self.rules.constants.items():
             _put(fields, data, name, text)
         if self._subject:
@@ -131,16 +139,23 @@ class RowReader:
             data["model"] = self._model(row)
         fields.setdefault("source", self.rules.source)
         fields.setdefault("id", f"{row.line_number}:{row.digest}")
+        if fields.get("time") in (None, ""):
+            # A request's events may leave it out: they happen as they arrive. A file's happened before it was written.
+            return Refusal(str(fields["id"]), "time", "the row has no time", "give every row the time it happened")
         try:
-            fields["time"] = self._time(fields.get("time"))
+            fields["time"] = self._time(fields["time"])
         except (ValueError, OverflowError) as error:
             return Refusal(str(fields["id"]), "time", str(error), "see --time-zone, or correct the row")
         return UsageEventInput(**fields, data=data)
 
     def _mapped(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         fields: dict[str, Any] = {}
+        columns = dict(self.rules.columns)
+        whole = columns.pop(WHOLE_DATA, None)
         data: dict[str, Any] = {}
-        for name, column in self.rules.columns.items():
+        if whole is not None:
+            data.update(decode_json_line(str(_column(values, whole)).encode()))
+        for name, column in columns.items():
             _put(fields, data, name, _column(values, column))
         return fields, data
 
@@ -150,7 +165,7 @@ class RowReader:
 
     def _time(self, value: Any) -> Any:
         """The time with its zone and shift. Anything but text is left for ingest to refuse. Raises ValueError."""
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str):
             return value
         time = parse_time(value.strip())
         if time.tzinfo is None:

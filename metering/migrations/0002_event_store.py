@@ -61,27 +61,6 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN data #>> path ~ '^[0-9]{1,18}(\.[0-9]{1,12})?$' THEN (data #>> path)::numeric END
 $$;
 
--- The dimension values of an event as one JSON object of texts; a missing value is null, which is a value of its own.
-CREATE FUNCTION metering_dimensions(data jsonb, names text[]) RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT CASE cardinality(names)
-        WHEN 0 THEN '{}'::jsonb
-        WHEN 1 THEN jsonb_build_object(names[1], left(data #>> string_to_array(names[1], '.'), 200))
-        ELSE (SELECT jsonb_object_agg(name, left(data #>> string_to_array(name, '.'), 200)) FROM unnest(names) AS name)
-    END
-$$;
-
--- 60 bits of SHA-256 over what was counted. Summed over a window's events it does not depend on their order, and two
--- different sets of events share a sum only by chance. decode(…, 'escape') turns text into bytes immutably.
-CREATE FUNCTION metering_fingerprint(source text, event_id text, event_time timestamptz, quantity numeric) RETURNS
-numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT ('x' || left(encode(sha256(decode(replace(
-        source || chr(31) || event_id || chr(31)
-        || (extract(epoch FROM event_time - timestamptz '1970-01-01 00:00:00+00') * 1000000)::bigint::text
-        || chr(31) || trim_scale(quantity)::text,
-        '\', '\\'), 'escape')), 'hex'), 15))::bit(60)::bigint::numeric
-$$;
-
 CREATE FUNCTION metering_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'metering_events_are_immutable: % on % is refused, raw events are never changed or deleted',
@@ -148,8 +127,6 @@ DROP TRIGGER metering_immutable_row ON metering_eventconflict;
 DROP TRIGGER metering_immutable_table ON metering_eventconflict;
 DROP FUNCTION metering_ensure_partitions(timestamptz, timestamptz);
 DROP FUNCTION metering_refuse_change();
-DROP FUNCTION metering_fingerprint(text, text, timestamptz, numeric);
-DROP FUNCTION metering_dimensions(jsonb, text[]);
 DROP FUNCTION metering_quantity(jsonb, text[]);
 """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from metering.admission import EventOutcome, sort_batch, store_batch
 from metering.events import (
@@ -15,6 +15,7 @@ from metering.events import (
     TooManyEvents,
     UsageEventInput,
 )
+from metering.operations.freshness import record_outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,11 @@ def ingest_events(events: Sequence[UsageEventInput | Refusal], *, received_at: d
     """
     if len(events) > MAX_EVENTS_PER_BATCH:
         raise TooManyEvents(f"{len(events):,} events in one batch; at most {MAX_EVENTS_PER_BATCH:,} are taken.")
-    with transaction.atomic():
-        batch = sort_batch(events, received_at=received_at, oldest=dedupe_horizon(received_at))
-        store_batch(batch, received_at=received_at)
+    batch = sort_batch(events, received_at=received_at, oldest=dedupe_horizon(received_at))
+    store_batch(batch, received_at=received_at)
     outcomes = [batch.outcomes[index] for index in sorted(batch.outcomes)]
     count = Counter(outcome.status for outcome in outcomes)
+    record_outcomes(count.items(), at=received_at)
     return IngestResult(
         accepted=len(events) - len(outcomes),
         duplicates=count["duplicate"],

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from metering.admission import sort_batch, store_batch
 from metering.events import (
@@ -30,7 +31,23 @@ class ReplayResult:
     waiting: int
 
 
-def replay_quarantine(*, ids: Sequence[int] | Literal["all"], actor: str, now: datetime) -> ReplayResult:
+@dataclass(frozen=True, slots=True)
+class QuarantineFilter:
+    """Waiting events of one reason, type or source; what is empty leaves nothing out."""
+
+    reason: str = ""
+    event_type: str = ""
+    source: str = ""
+
+
+class NotDismissed(Exception):
+    """Quarantined events cannot be dismissed as asked: the text says why."""
+
+
+Chosen = Sequence[int] | QuarantineFilter | Literal["all"]
+
+
+def replay_quarantine(*, ids: Chosen, actor: str, now: datetime) -> ReplayResult:
     """Send quarantined events through the same door again, in order of arrival; `actor` is recorded with each.
 
     Those that can still not be counted stay, with their present reason. Committed in batches, as it may be long.
@@ -39,15 +56,34 @@ def replay_quarantine(*, ids: Sequence[int] | Literal["all"], actor: str, now: d
     last_id = 0
     while True:
         with transaction.atomic():
-            waiting = QuarantinedEvent.objects.filter(resolved_at=None, id__gt=last_id).order_by("id")
-            if ids != "all":
-                waiting = waiting.filter(id__in=list(ids))
+            waiting = waiting_events(ids).filter(id__gt=last_id).order_by("id")
             rows = list(waiting.select_for_update(skip_locked=True).defer("data")[:_REPLAY_BATCH])
             if not rows:
                 break
             total += _replay(rows, actor=actor, now=now)
             last_id = rows[-1].id
     return ReplayResult(total["accepted"], total["duplicate"], total["conflict"], total["waiting"])
+
+
+def dismiss_quarantine(*, ids: Chosen, reason: str, actor: str, now: datetime) -> int:
+    """Say of waiting events that they will never be counted, and why; returns how many. The events stay on record, and
+    one that is sent again stays dismissed. Raises NotDismissed."""
+    if not reason.strip():
+        raise NotDismissed("Say why these events will never be counted.")
+    if len(reason) > 500:
+        raise NotDismissed("Say why in at most 500 characters.")
+    return waiting_events(ids).update(
+        resolved_at=now, resolved_by=actor, outcome=QuarantinedEvent.DISMISSED, dismissed_because=reason
+    )
+
+
+def waiting_events(ids: Chosen) -> QuerySet[QuarantinedEvent]:
+    """Those of the chosen events that wait in quarantine."""
+    waiting = QuarantinedEvent.objects.filter(resolved_at=None)
+    if isinstance(ids, QuarantineFilter):
+        named = {name: value for name, value in asdict(ids).items() if value}
+        return waiting.filter(**named)
+    return waiting if ids == "all" else waiting.filter(id__in=list(ids))
 
 
 def _replay(rows: Sequence[QuarantinedEvent], *, actor: str, now: datetime) -> Counter[str]:
@@ -66,7 +102,7 @@ def _replay(rows: Sequence[QuarantinedEvent], *, actor: str, now: datetime) -> C
     batch = sort_batch(inputs, received_at=now, oldest=dedupe_horizon(now))
     for index, event in batch.admitted.items():
         # jsonb writes numbers in its own way; the digest stays the one of the body that was sent.
-        batch.admitted[index] = replace(event, digest=rows[index].digest.hex)
+        batch.admitted[index] = msgspec.structs.replace(event, digest=rows[index].digest.hex)
     still_waiting = {index: reason for index, (_, reason) in batch.quarantined.items()}
     batch.quarantined.clear()
     store_batch(batch, received_at=now)

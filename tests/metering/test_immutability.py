@@ -55,6 +55,7 @@ def test_the_owner_is_refused_by_a_named_rule(owner_connection: psycopg.Connecti
         "SET session_replication_role = replica",
         "DELETE FROM metering_window",
         "DELETE FROM metering_quarantinedevent",
+        "UPDATE metering_quarantinedevent SET data = '{}'",
         # An event that claims to be recorded by an old transaction would never be aggregated.
         """INSERT INTO metering_event
                   (event_time, received_at, recorded_xid, key, source, event_id, event_type, customer_key, data)

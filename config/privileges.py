@@ -30,26 +30,50 @@ APPEND_ONLY_TABLES: frozenset[str] = frozenset(
         "billing_discrepancy",
         "billing_grantdrawdown",
         "billing_invoiceclosestep",
+        "billing_latecreditline",
         "billing_manualentry",
         "billing_manualentrydecision",
         "billing_rate",
         "billing_usageaccrual",
         "billing_usageaccrualline",
         "metering_aggregationadvance",
+        "metering_archiveverification",
+        "metering_correction",
+        "metering_correctionevent",
+        "metering_correctionline",
+        "metering_correctionpreview",
+        "metering_correctionreject",
+        "metering_correctionstep",
+        "metering_correctionwindow",
         "metering_event_key",
+        "metering_eventarchive",
         "metering_eventconflict",
+        "metering_freshness",
+        "metering_keyforgetting",
+        "metering_outcomecount",
+        "metering_seenvalue",
         "metering_subject",
+        "metering_window_repair",
         "promotions_grantwithdrawal",
     }
 )
-# Where a column must keep its default. `recorded_xid` says which transaction recorded an event: with an older one, the
-# event would lie behind the aggregator's cursor and never be counted.
+# Where the application may write some columns only. `recorded_xid` says which transaction recorded an event: with an
+# older one, the event would lie behind the aggregator's cursor and never be counted.
 COLUMN_RIGHTS: dict[str, tuple[str, ...]] = {
     "metering_event": (
         "SELECT",
         "INSERT (event_time, received_at, key, source, event_id, event_type, customer_key, data)",
     ),
+    "metering_event_mark": ("SELECT", "INSERT (key, event_time, position, sign, correction_id, marked_at)"),
+    # The event as it was sent stays; what became of it is learned.
+    "metering_quarantinedevent": (
+        "SELECT",
+        "INSERT",
+        "UPDATE (reason, detail, resolved_at, resolved_by, outcome, dismissed_because)",
+    ),
 }
+# What is worked out from raw events, and again from them where it went wrong.
+DERIVED_TABLES = frozenset({"metering_window_gauge", "metering_window_value"})
 # Functions that run as their owner and are closed to everybody else.
 APPLICATION_FUNCTIONS = frozenset(
     {
@@ -62,11 +86,14 @@ APPLICATION_FUNCTIONS = frozenset(
         "ledger_post_entry",
         "ledger_reverse_entry",
         "ledger_take_snapshots",
+        "metering_drop_partition",
         "metering_ensure_partitions",
+        "metering_forget_keys",
+        "metering_thin_figures",
     }
 )
-# Written by migrations alone.
-READ_ONLY_TABLES = frozenset({"django_migrations"})
+# Written by migrations alone, and by functions and commands of the owner.
+READ_ONLY_TABLES = frozenset({"django_migrations", "metering_partitionmove", "metering_retention"})
 
 
 @dataclass(frozen=True)
@@ -86,6 +113,8 @@ def rights_on(table: Table) -> tuple[str, ...]:
         return COLUMN_RIGHTS[table.name]
     if table.name in APPEND_ONLY_TABLES:
         return APPEND
+    if table.name in DERIVED_TABLES:
+        return EVERYTHING
     return EVERYTHING if app is None else AMEND
 
 

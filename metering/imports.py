@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal
 from django.db import transaction
 
 from metering import operations
+from metering.events import Refusal, UsageEventInput
 from metering.import_rules import ImportRules, Row, RowReader, decode_json_line
 from metering.models import ImportRun
 
@@ -124,6 +125,35 @@ def run_import(
                 return _summary(run, finished=False)
     ImportRun.objects.filter(id=run.id).update(finished_at=now(), byte_offset=lines.offset)
     return _summary(run, finished=True)
+
+
+def read_events(path: Path, form: Format, rules: ImportRules) -> Iterator[tuple[int, UsageEventInput | Refusal]]:
+    """The events that an import of the file would send, each with its line; nothing is sent. Raises UnreadableFile."""
+    header = _csv_header(path, rules) if form == "csv" else []
+    reader = RowReader(rules, None)
+    with path.open("rb") as file:
+        lines = _Lines(file, offset=0, line_number=0)
+        if form == "csv":
+            _skip_header(lines)
+        for row in _csv_rows(lines, header) if form == "csv" else _json_rows(lines):
+            yield row.line_number, reader.event(row)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the file. Raises UnreadableFile for one that is missing or empty."""
+    try:
+        digest, size = _file_digest(path)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror}") from error
+    if size == 0:
+        raise UnreadableFile(f"{path.name}: the file is empty")
+    return digest
+
+
+def format_of(name: str) -> Format | None:
+    """The format that a file's name says, None when it says none."""
+    endings: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+    return endings.get(Path(name).suffix.lower())
 
 
 def _open_run(plan: ImportPlan, now: datetime) -> ImportRun:

@@ -11,7 +11,7 @@ class EventKey(models.Model):
     """The identity of every accepted event: one narrow row per (source, id), not partitioned, so that the same id is
     caught also when it comes again with another time."""
 
-    key = models.UUIDField(primary_key=True, help_text="128-bit BLAKE2b hash of source and id.")
+    key = models.UUIDField(primary_key=True, help_text="Of source and id alone (event_keys.py).")
     event_time = models.DateTimeField(help_text="Where the event lies in its partitioned table.")
     digest = models.UUIDField(help_text="128-bit BLAKE2b hash of type, subject, time and data.")
 
@@ -81,7 +81,13 @@ class QuarantinedEvent(models.Model):
         (UNKNOWN_TYPE, "Unknown type"),
         (REFUSED_ON_REPLAY, "Refused on replay"),
     ]
-    OUTCOMES: ClassVar = [("accepted", "Accepted"), ("duplicate", "Duplicate"), ("conflict", "Conflict")]
+    DISMISSED = "dismissed"
+    OUTCOMES: ClassVar = [
+        ("accepted", "Accepted"),
+        ("duplicate", "Duplicate"),
+        ("conflict", "Conflict"),
+        (DISMISSED, "Dismissed"),
+    ]
 
     key = models.UUIDField()
     digest = models.UUIDField()
@@ -97,14 +103,23 @@ class QuarantinedEvent(models.Model):
     resolved_at = models.DateTimeField(null=True)
     resolved_by = models.CharField(max_length=150, blank=True)
     outcome = models.CharField(max_length=16, blank=True, choices=OUTCOMES, help_text="What the replay ended in.")
+    dismissed_because = models.CharField(max_length=500, blank=True, help_text="Why it will never be counted.")
 
     class Meta:
-        permissions: ClassVar = [("replay_quarantinedevent", "Can replay quarantined events")]
+        permissions: ClassVar = [
+            ("replay_quarantinedevent", "Can replay quarantined events"),
+            ("dismiss_quarantinedevent", "Can dismiss quarantined events that will never be counted"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["key", "digest"], name="metering_quarantine_once"),
             models.CheckConstraint(
                 condition=Q(resolved_at=None, outcome="") | (Q(resolved_at__isnull=False) & ~Q(outcome="")),
                 name="metering_quarantine_resolved",
+            ),
+            models.CheckConstraint(
+                condition=(Q(outcome="dismissed") & ~Q(dismissed_because=""))
+                | (~Q(outcome="dismissed") & Q(dismissed_because="")),
+                name="metering_quarantine_dismissed_because",
             ),
         ]
         # For the page of waiting events and for replay, which goes through them in order of arrival.

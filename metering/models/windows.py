@@ -9,7 +9,11 @@ from metering.models.meters import Meter
 
 
 class AggregationWindow(models.Model):
-    """One hour of one customer, meter and set of dimension values. `quantity` is the sum over its events."""
+    """One hour of one customer, meter and set of dimension values.
+
+    `quantity` is the meter's aggregation over the hour's events; only `queries.usage` may combine it over longer
+    ranges. A window whose events were all voided stays, with 0 events and quantity 0.
+    """
 
     window_start = models.DateTimeField(help_text="Start of the hour, UTC; the window ends before the next hour.")
     customer_key = models.CharField(max_length=128)
@@ -20,13 +24,14 @@ class AggregationWindow(models.Model):
     fingerprint = models.DecimalField(
         max_digits=38,
         decimal_places=0,
-        help_text="Sum over its events of 60 bits of SHA-256 of source, id, time, quantity.",
+        help_text="Sum over its events of a 60-bit hash of source, id, time and value; their order does not matter.",
     )
     updated_at = models.DateTimeField()
 
     class Meta:
-        managed = False  # made by SQL in migration 0002
+        managed = False  # made by SQL in migrations 0002 and 0003
         db_table = "metering_window"
+        permissions: ClassVar = [("repair_aggregationwindow", "Can repair aggregation windows")]
 
     def __str__(self) -> str:
         return f"{self.customer_key} {self.window_start:%Y-%m-%d %H:00}"
@@ -76,16 +81,59 @@ class AggregationAdvance(models.Model):
     excluded_invalid = models.BigIntegerField(
         help_text="The value is no quantity; the meter is younger than the event."
     )
+    excluded_filtered = models.BigIntegerField(default=0, help_text="The event matches none of the meter's filters.")
+    marks = models.BigIntegerField(default=0, help_text="Events voided or restored.")
+    mark_pairs = models.BigIntegerField(default=0, help_text="Each mark, once for every meter of its event.")
+    voided = models.BigIntegerField(default=0, help_text="Counted pairs taken out of their windows again.")
+    restored = models.BigIntegerField(default=0, help_text="Voided pairs brought back into their windows.")
+    mark_excluded = models.BigIntegerField(default=0, help_text="Pairs that were excluded, so a mark changes nothing.")
     windows = models.BigIntegerField(help_text="Windows made or changed.")
-    oldest_received_at = models.DateTimeField()
+    oldest_received_at = models.DateTimeField(null=True, help_text="None where only marks were taken.")
 
     class Meta:
         constraints: ClassVar = [
             models.CheckConstraint(
-                condition=Q(pairs=F("counted") + F("excluded_absent") + F("excluded_invalid")),
+                condition=Q(pairs=F("counted") + F("excluded_absent") + F("excluded_invalid") + F("excluded_filtered")),
                 name="metering_advance_conservation",
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(mark_pairs=F("voided") + F("restored") + F("mark_excluded")),
+                name="metering_advance_marks_conserved",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"advance {self.change_seq}"
+
+
+class WindowRepair(models.Model):
+    """A window set right after it was found to differ from its events. Append-only; None stands for no such window."""
+
+    window_start = models.DateTimeField()
+    customer_key = models.CharField(max_length=128)
+    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="+")
+    dimensions = models.JSONField()
+    quantity_before = models.DecimalField(max_digits=38, decimal_places=12, null=True, help_text="In the meter's unit.")
+    events_before = models.BigIntegerField(null=True)
+    fingerprint_before = models.DecimalField(max_digits=38, decimal_places=0, null=True)
+    kept_before = models.TextField(blank=True, help_text="What the window kept beside its figures.")
+    quantity_after = models.DecimalField(max_digits=38, decimal_places=12, help_text="In the meter's unit.")
+    events_after = models.BigIntegerField()
+    fingerprint_after = models.DecimalField(max_digits=38, decimal_places=0)
+    kept_after = models.TextField(blank=True)
+    reason = models.CharField(max_length=500)
+    actor = models.CharField(max_length=150)
+    repaired_at = models.DateTimeField()
+    change_seq = models.BigIntegerField(help_text="The change under which rating sees it.")
+
+    class Meta:
+        db_table = "metering_window_repair"
+        indexes: ClassVar = [
+            models.Index(fields=["customer_key", "window_start"], name="metering_repair_window"),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(reason="") & ~Q(actor=""), name="metering_repair_says_why"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.customer_key} {self.window_start:%Y-%m-%d %H:00}"

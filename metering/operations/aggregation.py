@@ -6,6 +6,7 @@ from datetime import datetime
 from django.db import transaction
 
 from metering import windows
+from metering.operations.freshness import record_freshness
 from metering.windows import WindowAdvance
 
 _CATCH_UP_PAUSE_SECONDS = 0.05
@@ -23,7 +24,9 @@ def advance_windows(*, now: datetime, max_events: int = 100_000) -> WindowAdvanc
     Must be the outermost transaction. Raises TransactionCounterWentBack.
     """
     with transaction.atomic(durable=True):
-        return windows.advance(now=now, max_events=max_events)
+        advance = windows.advance(now=now, max_events=max_events)
+        record_freshness("windowed", at=now, received=advance.received)
+    return advance
 
 
 def catch_up_windows(*, now: datetime, patience_seconds: float = 60) -> WindowAdvance:
@@ -31,15 +34,16 @@ def catch_up_windows(*, now: datetime, patience_seconds: float = 60) -> WindowAd
 
     Waits, as long as `patience_seconds`, for transactions that are open anywhere on the database server.
     """
-    events = window_changes = 0
+    events = window_changes = marks = 0
     deadline = time.monotonic() + patience_seconds
     while True:
         advance = advance_windows(now=now)
         events += advance.events
         window_changes += advance.windows
+        marks += advance.marks
         if advance.caught_up:
-            return WindowAdvance(events, window_changes, caught_up=True)
-        if advance.events == 0:
+            return WindowAdvance(events, window_changes, caught_up=True, marks=marks)
+        if advance.events == 0 and advance.marks == 0:
             if time.monotonic() > deadline:
                 raise WindowsLagBehind(
                     f"Events were still held back after {patience_seconds} s; is a transaction open?"

@@ -34,13 +34,19 @@ class DailyTotal:
 
 @dataclass(frozen=True, slots=True)
 class Conservation:
-    """pairs = counted + excluded, always; `events_without_meter` made no pair, as their meter had been ended."""
+    """pairs = counted + excluded, always; `events_without_meter` made no pair, as their meter had been ended.
+
+    Marks are counted apart: of the counted pairs, windows hold counted - voided + restored.
+    """
 
     events: int
     events_without_meter: int
     pairs: int
     counted: int
     excluded: dict[str, int]
+    marks: int = 0
+    voided: int = 0
+    restored: int = 0
 
 
 def totals(start: datetime, end: datetime) -> list[MeterTotal]:
@@ -85,8 +91,11 @@ def conservation() -> Conservation:
         cursor.execute(
             "SELECT coalesce(sum(events), 0)::bigint, coalesce(sum(events_without_meter), 0)::bigint,"
             " coalesce(sum(pairs), 0)::bigint, coalesce(sum(counted), 0)::bigint,"
-            " coalesce(sum(excluded_absent), 0)::bigint, coalesce(sum(excluded_invalid), 0)::bigint"
+            " coalesce(sum(excluded_absent), 0)::bigint, coalesce(sum(excluded_invalid), 0)::bigint,"
+            " coalesce(sum(excluded_filtered), 0)::bigint, coalesce(sum(marks), 0)::bigint,"
+            " coalesce(sum(voided), 0)::bigint, coalesce(sum(restored), 0)::bigint"
             " FROM metering_aggregationadvance"
         )
-        events, without, pairs, counted, absent, invalid = cursor.fetchone()
-    return Conservation(events, without, pairs, counted, {"value_absent": absent, "value_invalid": invalid})
+        events, without, pairs, counted, absent, invalid, filtered, marks, voided, restored = cursor.fetchone()
+    excluded = {"value_absent": absent, "value_invalid": invalid, "filtered_out": filtered}
+    return Conservation(events, without, pairs, counted, excluded, marks, voided, restored)

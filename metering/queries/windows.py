@@ -1,15 +1,19 @@
 """Windows, the proof of them, and how far aggregation has come."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 from django.db import connection
 
 from metering import windows
-from metering.windows import WINDOW, WindowMismatch
+from metering.archived import require_events
+from metering.spans import cut_hours, hour_of
+from metering.windows import WindowMismatch, ranges
+from metering.windows.figures import kinds_in_use
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -35,6 +39,17 @@ SELECT w.window_start, w.customer_key, m.code, m.version, w.dimensions::text, w.
  ORDER BY w.customer_key, w.window_start, m.code, m.version, w.dimensions
 """
 
+_WINDOWS_BETWEEN = """
+SELECT w.window_start, w.customer_key, m.code, m.version, w.dimensions::text, w.quantity, w.event_count, w.fingerprint
+  FROM (SELECT window_start, customer_key, meter_id, dimensions, quantity, event_count, fingerprint
+          FROM metering_window
+         WHERE customer_key = ANY(%(keys)s::text[]) AND window_start >= %(first)s AND window_start < %(last)s
+           AND window_start <> ALL(%(cut)s::timestamptz[])
+         UNION ALL ({cut})) AS w
+  JOIN metering_meter AS m ON m.id = w.meter_id
+ ORDER BY w.customer_key, w.window_start, m.code, m.version, w.dimensions
+"""
+
 
 def windows_for(customer_key: str, start: datetime, end: datetime) -> list[Window]:
     """The customer's windows that start in [start, end), ordered by (window_start, meter_code, dimensions)."""
@@ -43,13 +58,35 @@ def windows_for(customer_key: str, start: datetime, end: datetime) -> list[Windo
 
 def windows_for_many(customer_keys: Sequence[str], start: datetime, end: datetime) -> list[Window]:
     """The windows of several customers in one query, ordered by customer and then as `windows_for`."""
-    decode = msgspec.json.decode
     with connection.cursor() as cursor:
         cursor.execute(_WINDOWS, [list(customer_keys), start, end])
-        return [
-            Window(window_start, key, code, version, decode(dimensions), quantity, count, int(fingerprint))
-            for window_start, key, code, version, dimensions, quantity, count, fingerprint in cursor.fetchall()
-        ]
+        return [_window(row) for row in cursor.fetchall()]
+
+
+def windows_between(customer_key: str, start: datetime, end: datetime) -> list[Window]:
+    """As `windows_for` of [start, end) at any instant: an hour that the range cuts, at either end, holds what its
+    events inside the range make of it, worked out from raw events; it is still named by the start of its hour. Raises
+    EventsArchived where these are in an archive.
+    """
+    return windows_between_many([customer_key], start, end)
+
+
+def windows_between_many(customer_keys: Sequence[str], start: datetime, end: datetime) -> list[Window]:
+    """`windows_between` of several customers in one query, ordered by customer and then as `windows_for`."""
+    cut = cut_hours([start, end])
+    if not cut:
+        return windows_for_many(customer_keys, start, end)
+    require_events(cut)
+    of_cut, parameters = ranges.cut_windows(customer_keys, start, end, kinds_in_use())
+    parameters["first"] = hour_of(start)
+    with connection.cursor() as cursor:
+        cursor.execute(_WINDOWS_BETWEEN.format(cut=of_cut), parameters)
+        return [_window(row) for row in cursor.fetchall()]
+
+
+def _window(row: Sequence[Any]) -> Window:
+    window_start, key, code, version, dimensions, quantity, count, fingerprint = row
+    return Window(window_start, key, code, version, msgspec.json.decode(dimensions), quantity, count, int(fingerprint))
 
 
 def customers_with_changes_since(cursor: int) -> tuple[list[str], int]:
@@ -93,13 +130,16 @@ def count_windows(start: datetime, end: datetime, customer_keys: Sequence[str] |
 
 
 def verify_windows(
-    start: datetime, end: datetime, customer_keys: Sequence[str] | None = None
+    start: datetime,
+    end: datetime,
+    customer_keys: Sequence[str] | None = None,
+    *,
+    on_progress: Callable[[datetime], None] = lambda _done: None,
 ) -> Iterator[WindowMismatch]:
-    """Windows of [start, end) that differ from what their raw events say: in quantity, number or fingerprint; also
-    windows without events and events without a window. Events not aggregated yet are left out. Raises ValueError for a
+    """Windows of [start, end) that differ from what their raw events say that are not void: in quantity, number or
+    fingerprint, or in what they keep beside these; also windows without events and events without a window. Events not
+    aggregated yet are left out. `on_progress` is told up to which instant windows were proved. Raises ValueError for a
     range that does not start and end on the hour.
     """
-    for instant in (start, end):
-        if (instant - NEVER) % WINDOW:
-            raise ValueError(f"{instant.isoformat()} is not on the hour; windows are whole hours, UTC")
-    return windows.mismatches(start=start, end=end, customer_keys=customer_keys)
+    windows.require_whole_hours(start, end)
+    return windows.mismatches(start=start, end=end, customer_keys=customer_keys, on_progress=on_progress)

@@ -1,6 +1,7 @@
 """Aggregation: every event in its window exactly once, whatever happens around it, and windows that can be proved."""
 
 import threading
+import time
 from collections import defaultdict
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,6 +22,14 @@ pytestmark = pytest.mark.usefixtures("metered")
 
 def catch_up() -> operations.WindowAdvance:
     return operations.catch_up_windows(now=NOW)
+
+
+def first_advance_that_takes_any(max_events: int) -> operations.WindowAdvance:
+    """Another database of the same server may hold events back for a moment: an open transaction does, anywhere."""
+    deadline = time.monotonic() + 30
+    while not (advance := operations.advance_windows(now=NOW, max_events=max_events)).events:
+        assert time.monotonic() < deadline, "events were held back for 30 s"
+    return advance
 
 
 def october() -> dict[str, Decimal]:
@@ -82,7 +91,7 @@ def test_a_missing_value_excludes_the_pair_and_says_so() -> None:
 
     figures = queries.conservation()
     assert (figures.events, figures.pairs, figures.counted) == (1, 4, 3)
-    assert figures.excluded == {"value_absent": 1, "value_invalid": 0}
+    assert figures.excluded == {"value_absent": 1, "value_invalid": 0, "filtered_out": 0}
     assert "cache_read_tokens" not in october()
 
 
@@ -196,7 +205,7 @@ def test_a_transaction_larger_than_the_chunk_is_taken_whole() -> None:
     ingest(*[event(f"e{number}") for number in range(30)])
     ingest(event("last"))
 
-    first = operations.advance_windows(now=NOW, max_events=10)
+    first = first_advance_that_takes_any(max_events=10)
 
     assert (first.events, first.caught_up) == (30, False)
     assert catch_up().events == 1

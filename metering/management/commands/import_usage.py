@@ -14,7 +14,15 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from config import clock
 from config.interruption import stopping_on_interrupt
 from metering.import_rules import BadRule, ImportRules, check_rules, split_pairs
-from metering.imports import DEFAULT_BATCH, Format, ImportedTwiceAtOnce, ImportPlan, UnreadableFile, run_import
+from metering.imports import (
+    DEFAULT_BATCH,
+    Format,
+    ImportedTwiceAtOnce,
+    ImportPlan,
+    UnreadableFile,
+    format_of,
+    run_import,
+)
 
 EXIT_REJECTED = 1
 EXIT_USAGE = 2
@@ -122,10 +130,10 @@ def _plan(options: dict[str, Any]) -> ImportPlan:
 def _format(path: Path, given: Format | None) -> Format:
     if given:
         return given
-    endings: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-    if path.suffix.lower() not in endings:
+    told = format_of(path.name)
+    if told is None:
         raise BadRule(f"{path.name}: add --format csv or --format jsonl")
-    return endings[path.suffix.lower()]
+    return told
 
 
 @contextmanager

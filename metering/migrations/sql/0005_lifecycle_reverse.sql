@@ -1,0 +1,23 @@
+DROP INDEX metering_conflict_received, metering_quarantine_received, metering_advance_instant;
+DROP FUNCTION metering_thin_figures(timestamptz);
+DROP FUNCTION metering_forget_keys(timestamptz, bigint, integer);
+DROP TRIGGER metering_keep_key ON metering_event_key;
+DROP TRIGGER metering_immutable_row ON metering_event_key;
+CREATE TRIGGER metering_immutable_row BEFORE UPDATE OR DELETE ON metering_event_key
+    FOR EACH ROW EXECUTE FUNCTION metering_refuse_change();
+DROP FUNCTION metering_drop_partition(date, text);
+DROP FUNCTION metering_refuse_drop(text, text);
+DROP FUNCTION metering_ensure_partitions(timestamptz, timestamptz);
+ALTER FUNCTION metering_make_partitions(timestamptz, timestamptz) RENAME TO metering_ensure_partitions;
+DROP VIEW metering_archived_month;
+DROP TRIGGER metering_retention_checked ON metering_retention;
+DROP FUNCTION metering_check_retention();
+DROP FUNCTION metering_forgettable_before();
+DROP FUNCTION metering_lifecycle_margin();
+DROP FUNCTION metering_archive_fingerprint(text[]);
+DROP FUNCTION metering_archive_fields(metering_event);
+DROP TRIGGER metering_immutable_row ON metering_eventarchive; DROP TRIGGER metering_immutable_table ON metering_eventarchive;
+DROP TRIGGER metering_immutable_row ON metering_archiveverification; DROP TRIGGER metering_immutable_table ON metering_archiveverification;
+DROP TRIGGER metering_immutable_row ON metering_partitionmove; DROP TRIGGER metering_immutable_table ON metering_partitionmove;
+DROP TRIGGER metering_immutable_row ON metering_keyforgetting; DROP TRIGGER metering_immutable_table ON metering_keyforgetting;
+DROP FUNCTION metering_refuse_archive_change();

@@ -1,5 +1,5 @@
 """
-Pages for people and their roles, for superusers.
+Pages for people and their roles, for superusers; and for API keys.
 
 Roles are declared in config/roles.py: here people are put into them, and what a role may do is only shown.
 """
@@ -12,15 +12,19 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from config.admin_lists import AskableList
+from config.api_keys.admin import ApiKeyAdmin
+
+__all__ = ["ApiKeyAdmin", "GroupAdmin", "UserAdmin"]
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # generic to the type checker only
+class UserAdmin(DjangoUserAdmin, AskableList):  # type: ignore[type-arg]  # generic to the type checker only
     """Signing in is taken away by making somebody inactive: the journal and the history name people."""
 
     form = UserChangeForm
@@ -39,7 +43,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # gener
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(DjangoGroupAdmin, AskableList):
     """A role. `manage.py sync_roles` would undo a change made here, so there is none to make."""
 
     readonly_fields = ("name", "permissions")

@@ -48,9 +48,11 @@ def renew_connections(**_: object) -> None:
 
 app.conf.beat_schedule = {
     "advance aggregation windows": every(5, "metering.tasks.task_advance_windows"),
+    "go on with corrections of usage": every(10, "metering.tasks.task_continue_corrections"),
     "sweep the Stripe inbox": every(5, "billing.stripe.tasks.task_sweep_inbox"),
     "sweep invoice closes": every(10, "billing.invoicing.tasks.task_sweep_closes"),
     "accrue usage": every(60, "billing.rating.tasks.task_accrue_usage"),
+    "settle late usage": every(60, "billing.invoicing.tasks.task_settle_late_usage"),
     "refresh the Stripe mirror": every(30, "billing.stripe.tasks.task_refresh_mirror"),
     "poll events Stripe could not deliver": every(300, "billing.stripe.tasks.task_poll_missed_events"),
     "take ledger snapshots": every(60, "ledger.tasks.task_take_snapshots"),
@@ -59,6 +61,13 @@ app.conf.beat_schedule = {
         "task": "metering.tasks.task_ensure_partitions",
         "schedule": crontab(hour="4", minute="0"),
     },
+    "check usage for alarms": every(300, "metering.tasks.task_check_alarms"),
+    "archive old usage": {"task": "metering.tasks.task_archive_usage", "schedule": crontab(hour="3", minute="0")},
+    "forget identities of old usage": {
+        "task": "metering.tasks.task_forget_keys",
+        "schedule": crontab(hour="2", minute="30"),
+    },
+    "thin figures of lag": {"task": "metering.tasks.task_thin_figures", "schedule": crontab(hour="2", minute="15")},
     # When little else is recorded: what began before the seal with an older instant is refused and has to begin again.
     "seal the journal": {"task": "ledger.tasks.task_seal_journal", "schedule": crontab(hour="4", minute="30")},
     "reconcile": {"task": "billing.reconciliation.tasks.task_reconcile", "schedule": crontab(hour="5", minute="0")},

@@ -1,10 +1,11 @@
 """Reads settings from the environment. A bad variable ends the program with one line that says how to mend it."""
 
+import json
 import os
 import re
 import sys
 from decimal import Decimal
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
@@ -73,6 +74,20 @@ def amounts(name: str, *, default: str) -> dict[str, Decimal]:
         if not _CURRENCY.fullmatch(currency) or not _AMOUNT.fullmatch(amount) or currency in found:
             refuse(name, "is not a list of currencies and amounts", f"Set {name} as in {default}, each currency once.")
         found[currency] = Decimal(amount)
+    return found
+
+
+def json_object(name: str, *, default: dict[str, Any]) -> dict[str, Any]:
+    """Return a variable that holds a JSON object, or the default."""
+    value = os.environ.get(name, "").strip()
+    if not value:
+        return default
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        refuse(name, "is not a JSON object", f'Set {name} as in {{"location": "/srv/usage-archive"}}.')
     return found
 
 

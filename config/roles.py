@@ -23,7 +23,9 @@ def _view(app_label: str, *models: str) -> tuple[str, ...]:
 
 _CUSTOMERS = _view("billing", "customer", "subscription", "billingperiod")
 _PRICES = _view("billing", "plan", "planversion", "ratecard", "rate")
-_RATED_USAGE = _view("billing", "usageaccrual", "usageaccrualline", "grantdrawdown", "absorbedusage")
+_CORRECTIONS = _view("metering", "correction")
+_USAGE_WATCH = _view("metering", "alarm", "freshnesscount", "eventarchive")
+_RATED_USAGE = _view("billing", "usageaccrual", "usageaccrualline", "grantdrawdown", "absorbedusage", "lateusage")
 _INVOICES = _view(
     "billing", "invoice", "invoiceline", "invoiceclose", "invoiceclosestep", "creditnote", "creditnoteline"
 )
@@ -57,6 +59,7 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_CUSTOMERS,
             *_PRICES,
             *_USAGE,
+            *_CORRECTIONS,
             *_RATED_USAGE,
             *_INVOICES,
             *_PAYMENTS,
@@ -71,6 +74,8 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_CUSTOMERS,
             *_PRICES,
             *_USAGE,
+            *_USAGE_WATCH,
+            *_CORRECTIONS,
             *_RATED_USAGE,
             *_INVOICES,
             *_PAYMENTS,
@@ -79,8 +84,11 @@ ROLES: Mapping[str, frozenset[str]] = {
             "ledger.close_period",
             "ledger.reopen_period",
             *_MANUAL_ENTRIES,
+            "billing.decide_lateusage",
             *_CREDIT,
             *_RECONCILIATION,
+            # The proof that every event was counted.
+            *_view("metering", "aggregationadvance"),
             "billing.view_financereport",
         )
     ),
@@ -90,14 +98,26 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_CUSTOMERS,
             *_PRICES,
             *_USAGE,
+            *_USAGE_WATCH,
+            "metering.acknowledge_alarm",
+            "metering.repair_aggregationwindow",
+            *_view("metering", "windowrepair"),
             *_view("metering", "quarantinedevent", "eventconflict", "aggregationadvance", "importrun"),
+            *_CORRECTIONS,
             *_RATED_USAGE,
             *_INVOICES,
             *_LEDGER,
             *_RECONCILIATION,
             *_STRIPE,
             "billing.process_inboxevent",
+            "config.view_apikey",
+            "config.manage_apikey",
             "metering.replay_quarantinedevent",
+            "metering.dismiss_quarantinedevent",
+            "metering.request_correction",
+            "metering.approve_correction",
+            "metering.apply_correction",
+            "metering.revert_correction",
         )
     ),
 }

@@ -139,9 +139,16 @@ STATIC_URL = "static/"
 STATIC_ROOT = environment.text("STATIC_ROOT", "") or None
 # Serves the apps' own static files without a collectstatic step: one command starts a fresh machine.
 WHITENOISE_USE_FINDERS = True
+# Where usage events go before they leave the database: a folder on durable disks, or any storage of Django's kind,
+# such as storages.backends.s3.S3Storage with {"bucket_name": "…"}.
+USAGE_ARCHIVE_BACKEND = environment.text("USAGE_ARCHIVE_BACKEND", "metering.storage.DurableFolder")
+USAGE_ARCHIVE_OPTIONS = environment.json_object(
+    "USAGE_ARCHIVE_OPTIONS", default={"location": str(BASE_DIR / "usage-archive")}
+)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "usage_archive": {"BACKEND": USAGE_ARCHIVE_BACKEND, "OPTIONS": USAGE_ARCHIVE_OPTIONS},
 }
 
 # --- people ------------------------------------------------------------------------------------------------------
@@ -219,9 +226,38 @@ SPECTACULAR_SETTINGS = {
 METERING_DEDUPE_HORIZON_DAYS = environment.integer(
     "METERING_DEDUPE_HORIZON_DAYS", default=396, at_least=1, at_most=3660
 )
+# How many events one correction may touch, and how many, of how many customers, one person may correct alone.
+METERING_CORRECTION_MAX_EVENTS = environment.integer(
+    "METERING_CORRECTION_MAX_EVENTS", default=100_000, at_least=1, at_most=1_000_000
+)
+METERING_CORRECTION_ALONE_EVENTS = environment.integer(
+    "METERING_CORRECTION_ALONE_EVENTS", default=1_000, at_least=0, at_most=1_000_000
+)
+METERING_CORRECTION_ALONE_CUSTOMERS = environment.integer(
+    "METERING_CORRECTION_ALONE_CUSTOMERS", default=10, at_least=0, at_most=1_000_000
+)
+# How long events stay in the database before they are archived; an id may not outlive its event's place here.
+METERING_RETENTION_DAYS = environment.integer(
+    "METERING_RETENTION_DAYS",
+    default=max(396, METERING_DEDUPE_HORIZON_DAYS),
+    at_least=METERING_DEDUPE_HORIZON_DAYS,
+    at_most=36600,
+)
 # The ingest endpoint reads at most this many bytes; Django's own limit stays at its default everywhere else.
 METERING_MAX_BODY_BYTES = environment.integer(
     "METERING_MAX_BODY_BYTES", default=4 * 1024 * 1024, at_least=1024, at_most=64 * 1024 * 1024
+)
+# What an API key may send, unless the key says otherwise: usage events a second, and at once after a pause.
+API_KEY_EVENTS_PER_SECOND = environment.integer(
+    "API_KEY_EVENTS_PER_SECOND", default=100_000, at_least=1, at_most=10_000_000
+)
+API_KEY_EVENTS_BURST = environment.integer("API_KEY_EVENTS_BURST", default=500_000, at_least=1, at_most=10_000_000)
+# More requests with usage events than this at once in one web process are told to come back: 503.
+INGEST_REQUESTS_AT_ONCE = environment.integer("INGEST_REQUESTS_AT_ONCE", default=32, at_least=1, at_most=1000)
+# A statement of a web process waits this long for a lock, and runs this long, in seconds.
+WEB_LOCK_TIMEOUT_SECONDS = environment.integer("WEB_LOCK_TIMEOUT_SECONDS", default=10, at_least=1, at_most=600)
+WEB_STATEMENT_TIMEOUT_SECONDS = environment.integer(
+    "WEB_STATEMENT_TIMEOUT_SECONDS", default=120, at_least=1, at_most=3600
 )
 
 # --- Stripe ------------------------------------------------------------------------------------------------------

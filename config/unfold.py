@@ -46,6 +46,13 @@ def _shows_accounts(request: HttpRequest) -> bool:
     return is_below and request.path != str(reverse_lazy("admin:ledger_trial_balance"))
 
 
+def _shows_windows(request: HttpRequest) -> bool:
+    """Usage and conservation lie below the windows' address, and have entries of their own."""
+    below = str(reverse_lazy("admin:metering_aggregationwindow_changelist"))
+    rest = request.path.removeprefix(below) if request.path.startswith(below) else "usage"
+    return not rest.startswith(("usage", "customers/", "conservation"))
+
+
 def _styles(request: HttpRequest) -> str:
     return static("billing/admin.css")
 
@@ -70,12 +77,29 @@ NAVIGATION = [
     {
         "title": "Usage",
         "items": [
+            {
+                "title": "Usage",
+                "icon": "bar_chart",
+                "link": reverse_lazy("admin:metering_usage"),
+                "permission": _may("metering.view_aggregationwindow"),
+            },
             _list_of("metering.usageevent", "Events", "bolt"),
-            _list_of("metering.aggregationwindow", "Windows", "view_timeline"),
+            {**_list_of("metering.aggregationwindow", "Windows", "view_timeline"), "active": _shows_windows},
+            {
+                "title": "Conservation",
+                "icon": "verified",
+                "link": reverse_lazy("admin:metering_conservation"),
+                "permission": _may("metering.view_aggregationadvance"),
+            },
             _list_of("metering.quarantinedevent", "Quarantine", "report"),
             _list_of("metering.eventconflict", "Conflicts", "call_split"),
+            _list_of("metering.correction", "Corrections", "healing"),
             _list_of("metering.importrun", "Imports", "upload_file"),
             _list_of("metering.meter", "Meters", "speed"),
+            _list_of("metering.windowrepair", "Window repairs", "build"),
+            _list_of("metering.alarm", "Alarms", "notifications_active"),
+            _list_of("metering.freshnesscount", "Lag", "timer"),
+            _list_of("metering.eventarchive", "Months", "archive"),
             _list_of("billing.usageaccrual", "Accruals", "calculate"),
         ],
     },
@@ -112,6 +136,7 @@ NAVIGATION = [
         "items": [
             _list_of("billing.invoice", "Invoices", "receipt_long"),
             _list_of("billing.creditnote", "Credit notes", "undo"),
+            _list_of("billing.lateusage", "Late usage", "schedule"),
             _list_of("billing.absorbedusage", "Absorbed usage", "water_drop"),
             _list_of("billing.invoiceclose", "Closes", "lock_clock"),
             _list_of("billing.payment", "Payments", "payments"),
@@ -148,6 +173,7 @@ NAVIGATION = [
         "items": [
             _list_of("auth.user", "Users", "person"),
             _list_of("auth.group", "Roles", "shield_person"),
+            _list_of("config.apikey", "API keys", "key"),
         ],
     },
 ]

@@ -26,8 +26,8 @@ class CeleryWorker:
     concurrency: int = 1
     name: str = "worker"
 
-    def start(self, extra_environment: Mapping[str, str] | None = None) -> None:
-        """Start the worker and return when it takes tasks."""
+    def start(self, extra_environment: Mapping[str, str] | None = None, *, waits: bool = True) -> None:
+        """Start the worker and return when it takes tasks, or at once when nobody `waits`."""
         command = [sys.executable, "-m", "celery", "-A", "config.celery", "worker", "--loglevel", "INFO"]
         options = ["--queues", ",".join(self.queues), "--concurrency", str(self.concurrency), "--without-gossip"]
         log = self.supervisor.log_directory / f"{self.name}.log"
@@ -35,7 +35,7 @@ class CeleryWorker:
             self.name,
             [*command, *options, "--without-mingle"],
             env=_environment(extra_environment),
-            ready=lambda: b" ready." in log.read_bytes(),
+            ready=(lambda: b" ready." in log.read_bytes()) if waits else None,
         )
 
     def kill(self) -> None:
@@ -54,6 +54,7 @@ class WebServer:
     supervisor: ProcessSupervisor
     name: str = "web"
     port: int = field(default_factory=free_port)
+    workers: int = 1
 
     @property
     def address(self) -> str:
@@ -74,13 +75,20 @@ class WebServer:
         ]
         self.supervisor.start(
             self.name,
-            [*command, "--workers", "1", "--blocking-threads", "4", "config.wsgi:application"],
+            [*command, "--workers", str(self.workers), "--blocking-threads", "4", "config.wsgi:application"],
             env=_environment(extra_environment),
             ready=self._is_healthy,
         )
 
     def stop(self) -> None:
         self.supervisor.stop(self.name)
+
+    def revive(self) -> None:
+        """Start it again if it has ended, or does not answer."""
+        if self.supervisor.process(self.name).popen.poll() is None and self._is_healthy():
+            return
+        self.supervisor.kill(self.name)
+        self.start()
 
     def _is_healthy(self) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Lets a request in by its API key: `Authorization: Api-Key <key>`."""
+"""Lets a request in by its API key: `Authorization: Api-Key <key>`, or `Bearer <key>` as most client libraries say."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -6,14 +6,15 @@ from typing import Concatenate, ParamSpec, cast
 
 from django.http import HttpRequest, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
-from rest_framework_api_key.permissions import KeyParser
 
 from config.api_keys.models import ApiKey
 from config.api_keys.scopes import Scope
 from config.problems import problem
 
-SCHEME = "Api-Key"
+SCHEMES = ("Api-Key", "Bearer")
+CHALLENGE = ", ".join(SCHEMES)
 UNUSABLE = "The API key is unknown, revoked or expired."
+_SCHEMES = frozenset(scheme.lower() for scheme in SCHEMES)
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
@@ -24,7 +25,8 @@ class InvalidApiKey(Exception):
 
 def presented_key(request: HttpRequest) -> str | None:
     """Return the key of the Authorization header, or None when the header is absent or of another scheme."""
-    return KeyParser().get(request)
+    scheme, _, key = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return key.strip() or None if scheme.lower() in _SCHEMES else None
 
 
 def usable_api_key(key: str) -> ApiKey:
@@ -57,7 +59,7 @@ def require_scope(scope: str) -> Callable[[View[P]], View[P]]:
             except InvalidApiKey as error:
                 return _unauthorized(str(error))
             if found is None:
-                return _unauthorized(f"Send the header `Authorization: {SCHEME} <key>`.")
+                return _unauthorized(f"Send the header `Authorization: {SCHEMES[0]} <key>`.")
             if not found.allows(wanted):
                 detail = f"This API key lacks the scope {wanted}. Ask for a key that has it."
                 return problem(status=403, title="Forbidden", detail=detail)
@@ -70,4 +72,4 @@ def require_scope(scope: str) -> Callable[[View[P]], View[P]]:
 
 
 def _unauthorized(detail: str) -> HttpResponseBase:
-    return problem(status=401, title="Unauthorized", detail=detail, headers={"WWW-Authenticate": SCHEME})
+    return problem(status=401, title="Unauthorized", detail=detail, headers={"WWW-Authenticate": CHALLENGE})

@@ -8,7 +8,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from config.api_keys.access import SCHEME, InvalidApiKey, presented_key, usable_api_key
+from config.api_keys.access import CHALLENGE, InvalidApiKey, presented_key, usable_api_key
 from config.api_keys.models import ApiKey
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise AuthenticationFailed(str(error)) from None
 
     def authenticate_header(self, request: Request) -> str:
-        return SCHEME
+        return CHALLENGE
 
 
 class RequiresScope(BasePermission):

@@ -8,3 +8,4 @@ class Scope(models.TextChoices):
     USAGE_READ = "usage:read", "read usage"
     BILLING_READ = "billing:read", "read customers, invoices and balances"
     BILLING_WRITE = "billing:write", "change customers, subscriptions and grants"
+    METRICS_READ = "metrics:read", "read the metrics"

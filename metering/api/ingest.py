@@ -1,10 +1,12 @@
 """POST /api/v1/events: usage events from services, one or a batch.
 
 A plain Django view: DRF's parsing and serializers cost more than the database does. The access check (scope
-usage:write) is wrapped around it where the address is declared.
+usage:write), the rate limit and the answer's form are put together where the address is declared.
 """
 
 import zlib
+from collections.abc import Callable
+from typing import IO, cast
 
 import msgspec
 from django.conf import settings
@@ -14,6 +16,11 @@ from django.views.decorators.csrf import csrf_exempt
 from config import clock
 from config.problems import problem
 from metering import operations
+from metering.api.cloud_events import UnknownFormat, events_of
+
+Admit = Callable[[HttpRequest, int], HttpResponse | None]
+"""None when the sender of a request may send so many events now, else the answer that refuses the request whole."""
+Answer = Callable[[operations.IngestResult], HttpResponse]
 
 
 class _Unreadable(Exception):
@@ -24,27 +31,66 @@ class _Unreadable(Exception):
         self.answer = answer
 
 
-@csrf_exempt
-def ingest_events(request: HttpRequest) -> HttpResponse:
-    """Take CloudEvents in structured or batch mode, or plain JSON. Answers 200 when everything accepted is durable."""
-    if request.method != "POST":
-        return problem(
-            status=405, title="Method not allowed", detail="Send events with POST.", headers={"Allow": "POST"}
+def every_outcome(result: operations.IngestResult) -> HttpResponse:
+    """200 with counts, and every event that was not accepted by its index."""
+    return HttpResponse(msgspec.json.encode(outcomes(result)), content_type="application/json")
+
+
+def as_openmeter(result: operations.IngestResult) -> HttpResponse:
+    """What OpenMeter's clients expect: 204 and no body when no event was lost, else an error that they raise.
+
+    Duplicates are no loss, nor are quarantined events, which are kept: OpenMeter, too, takes events that no meter
+    counts. A refused event (400) and one that contradicts an event already counted (409) are: these clients throw away
+    the body of a success, so success would hide them. Every other event of the batch has been taken.
+    """
+    if result.refused:
+        status, title = 400, "Some events were refused"
+        detail = (
+            f"{len(result.refused):,} events were refused and {result.conflicts:,} contradict events counted before"
         )
-    received_at = clock.now()
-    try:
-        events = operations.decode_batch(_body(request))
-        result = operations.ingest_events(events, received_at=received_at)
-    except _Unreadable as unreadable:
-        return unreadable.answer
-    except operations.NotJSON as error:
-        return problem(status=400, title="Not JSON", detail=str(error))
-    except operations.TooManyEvents as error:
-        return problem(status=413, title="Too many events", detail=f"{error} Send them in several requests.")
-    return HttpResponse(msgspec.json.encode(_answer(result)), content_type="application/json")
+    elif result.conflicts:
+        status, title = 409, "Some events contradict others"
+        detail = f"{result.conflicts:,} events have the source and id of an event that was counted with another body"
+    else:
+        return HttpResponse(status=204)
+    return problem(
+        status=status,
+        title=title,
+        detail=f"{detail}; see results. All others were taken: sending them again changes nothing.",
+        **msgspec.to_builtins(outcomes(result)),
+    )
 
 
-def _answer(result: operations.IngestResult) -> dict[str, object]:
+def ingest_view(*, admit: Admit, answer: Answer = every_outcome) -> Callable[[HttpRequest], HttpResponse]:
+    """The view that takes events. It answers when everything accepted is durable."""
+
+    @csrf_exempt
+    def ingest_events(request: HttpRequest) -> HttpResponse:
+        if request.method != "POST":
+            return problem(
+                status=405, title="Method not allowed", detail="Send events with POST.", headers={"Allow": "POST"}
+            )
+        received_at = clock.now()
+        try:
+            content_type = request.headers.get("Content-Type", "")
+            events = events_of(_body(request), content_type=content_type, meta=request.META)
+            if refusal := admit(request, len(events)):
+                return refusal
+            return answer(operations.ingest_events(events, received_at=received_at))
+        except _Unreadable as unreadable:
+            return unreadable.answer
+        except UnknownFormat as error:
+            return problem(status=415, title="Unknown format", detail=str(error))
+        except operations.NotJSON as error:
+            return problem(status=400, title="Not JSON", detail=str(error))
+        except operations.TooManyEvents as error:
+            return problem(status=413, title="Too many events", detail=f"{error} Send them in several requests.")
+
+    return ingest_events
+
+
+def outcomes(result: operations.IngestResult) -> dict[str, object]:
+    """The body of an answer."""
     return {
         "accepted": result.accepted,
         "duplicates": result.duplicates,
@@ -58,7 +104,7 @@ def _answer(result: operations.IngestResult) -> dict[str, object]:
 def _body(request: HttpRequest) -> bytes:
     """The request's body, unpacked. Reads no more than the limit, whatever its headers promise."""
     limit = settings.METERING_MAX_BODY_BYTES
-    body = request.read(limit + 1)
+    body = _stream(request).read(limit + 1)
     if len(body) > limit:
         raise _too_large(limit)
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
@@ -69,6 +115,16 @@ def _body(request: HttpRequest) -> bytes:
             problem(status=415, title="Unknown content encoding", detail="Send the body plain or with gzip.")
         )
     return body
+
+
+def _stream(request: HttpRequest) -> HttpRequest | IO[bytes]:
+    """Where the body is read from. Django takes a body without a length for an empty one, also when it comes in chunks;
+    the server, where it says so, ends its input at the body's end."""
+    if "Content-Length" in request.headers or "Transfer-Encoding" not in request.headers:
+        return request
+    if not request.META.get("wsgi.input_terminated"):
+        raise _Unreadable(problem(status=411, title="Length required", detail="Send the header Content-Length."))
+    return cast("IO[bytes]", request.META["wsgi.input"])
 
 
 def _gunzip(packed: bytes, limit: int) -> bytes:

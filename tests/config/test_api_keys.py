@@ -57,15 +57,21 @@ class TestAPlainView:
         answer = post(f"Api-Key {key}")
         assert (answer.status_code, json.loads(answer.content)) == (200, {"key": "edge"})
 
+    @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "API-KEY"])
+    def test_takes_the_key_as_a_bearer_token_too_in_any_case(self, scheme: str) -> None:
+        _, key = make_key("usage:write")
+        assert post(f"{scheme} {key}").status_code == 200
+        assert post(f"{scheme} {key}x").status_code == 401
+
     @pytest.mark.parametrize(
         "authorization",
-        [None, "", "Api-Key", "Api-Key ", "Bearer abc", "Basic dXNlcjpwYXNz"],
-        ids=["none", "empty", "no key", "blank key", "bearer", "basic"],
+        [None, "", "Api-Key", "Api-Key ", "Bearer ", "Basic dXNlcjpwYXNz"],
+        ids=["none", "empty", "no key", "blank key", "blank bearer", "basic"],
     )
     def test_asks_for_a_key(self, authorization: str | None) -> None:
         answer = post(authorization)
         assert (answer.status_code, answer["Content-Type"]) == (401, "application/problem+json")
-        assert answer["WWW-Authenticate"] == "Api-Key"
+        assert answer["WWW-Authenticate"] == "Api-Key, Bearer"
         assert json.loads(answer.content)["detail"] == "Send the header `Authorization: Api-Key <key>`."
 
     @pytest.mark.parametrize("key", ["nonsense", "abcdefgh.wrong", "a\x00b.c", "é.ü", "." * 5000])
@@ -107,6 +113,11 @@ class TestARestView:
             answer = self.ask(method, scope)
             assert (answer.status_code, answer.data) == (200, {"by key": True})
 
+    def test_takes_a_bearer_token(self) -> None:
+        _, key = make_key("billing:read")
+        request = RequestFactory().get("/", headers={"Authorization": f"Bearer {key}"})
+        assert Figures.as_view()(request).render().data == {"by key": True}
+
     def test_tells_a_refusal_as_a_problem(self) -> None:
         answer = self.ask("POST", "billing:read")
         assert (answer.status_code, answer["Content-Type"]) == (403, "application/problem+json")
@@ -117,7 +128,7 @@ class TestARestView:
 
     def test_refuses_a_request_without_a_key(self) -> None:
         answer = Figures.as_view()(RequestFactory().get("/")).render()
-        assert (answer.status_code, answer["WWW-Authenticate"]) == (401, "Api-Key")
+        assert (answer.status_code, answer["WWW-Authenticate"]) == (401, "Api-Key, Bearer")
 
 
 class TestTheDatabase:

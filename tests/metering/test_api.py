@@ -1,6 +1,7 @@
 """POST /api/v1/events: what a service sends and what it is told."""
 
 import gzip
+import http.client
 import urllib.request
 from datetime import UTC, datetime
 from typing import Any
@@ -153,3 +154,19 @@ def test_over_a_live_server_what_was_answered_is_durable(key: str, web_process: 
 
     assert (told["accepted"], told["refused"]) == (1, 1)
     assert UsageEvent.objects.get().event_id == "e1"
+
+
+def test_over_a_live_server_a_body_may_come_in_chunks(key: str, web_process: WebServer) -> None:
+    """As it does from whoever streams and does not know the length beforehand."""
+    body = as_json(*(event(f"e{number}", time=datetime.now(tz=UTC)) for number in range(1_000)))
+    connection = http.client.HTTPConnection("127.0.0.1", web_process.port, timeout=20)
+    chunks = (body[start : start + 10_000] for start in range(0, len(body), 10_000))
+    headers = {"Authorization": f"Api-Key {key}", "Content-Type": "application/json"}
+
+    connection.request("POST", ADDRESS, chunks, headers, encode_chunked=True)
+    answer = connection.getresponse()
+    told = msgspec.json.decode(answer.read())
+    connection.close()
+
+    assert (answer.status, told["accepted"]) == (200, 1_000)
+    assert UsageEvent.objects.count() == 1_000

@@ -7,8 +7,8 @@ import pytest
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 
-from metering.api.ingest import _answer
-from metering.api.schema import PATH
+from metering.api.ingest import outcomes
+from metering.api.schema import OPENMETER_PATH, PATH
 from metering.operations import UsageEventInput, ingest_events
 from tests.factories import OCTOBER
 
@@ -25,7 +25,7 @@ def test_the_answer_has_the_fields_that_are_described(operation: dict[str, Any])
     described = operation["responses"]["200"]["content"]["application/json"]["schema"]["properties"]
     event = UsageEventInput(id="1", source="s", type="t", subject="nobody", time=OCTOBER, data={})
 
-    answer = _answer(ingest_events([event], received_at=OCTOBER))
+    answer = outcomes(ingest_events([event], received_at=OCTOBER))
 
     assert set(answer) == set(described)
     [outcome] = ingest_events([event], received_at=OCTOBER).outcomes
@@ -37,3 +37,10 @@ def test_the_answer_has_the_fields_that_are_described(operation: dict[str, Any])
 def test_every_refusal_of_access_is_described(operation: dict[str, Any], client: Client) -> None:
     assert client.post(PATH, data="{}", content_type="application/json").status_code == 401
     assert "401" in operation["responses"]
+
+
+def test_openmeters_address_is_described_with_its_answers() -> None:
+    document = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    responses = document["paths"][OPENMETER_PATH]["post"]["responses"]
+    assert list(responses) == ["204", "400", "401", "403", "409", "413", "415", "429", "503"]
+    assert [status for status in responses if "Retry-After" in responses[status].get("headers", {})] == ["429", "503"]

@@ -3,14 +3,17 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import connections
 
+from config import clock
 from config.batched_migrations import batch_migrations_of
 from config.privileges import grant_application_rights
+from metering import operations
 
 OWNER_ALIAS = "owner"
+RETENTION_TABLE = "metering_retention"
 
 
 class Command(migrate.Command):
@@ -33,3 +36,18 @@ class Command(migrate.Command):
             )
             return
         grant_application_rights(connections[OWNER_ALIAS], application_role=application_role)
+        self._tell_retention()
+
+    def _tell_retention(self) -> None:
+        """Bring the settings' times into the database, unless its tables stand before the migration that keeps them."""
+        if RETENTION_TABLE not in connections[OWNER_ALIAS].introspection.table_names():
+            return
+        try:
+            operations.set_retention(
+                retention_days=settings.METERING_RETENTION_DAYS,
+                dedupe_horizon_days=settings.METERING_DEDUPE_HORIZON_DAYS,
+                now=clock.now(),
+                using=OWNER_ALIAS,
+            )
+        except operations.HorizonTooLong as error:
+            raise CommandError(f"METERING_DEDUPE_HORIZON_DAYS: {error}", returncode=2) from error

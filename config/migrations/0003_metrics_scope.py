@@ -1,0 +1,36 @@
+"""A scope for whoever watches over the machine."""
+
+import django.contrib.postgres.fields
+from django.db import migrations, models
+
+SCOPES = [
+    ("usage:write", "send usage events"),
+    ("usage:read", "read usage"),
+    ("billing:read", "read customers, invoices and balances"),
+    ("billing:write", "change customers, subscriptions and grants"),
+    ("metrics:read", "read the metrics"),
+]
+
+
+class Migration(migrations.Migration):
+    dependencies = [("config", "0002_api_key_limits")]
+
+    operations = [
+        migrations.RemoveConstraint(model_name="apikey", name="api_key_has_known_scopes"),
+        migrations.AlterField(
+            model_name="apikey",
+            name="scopes",
+            field=django.contrib.postgres.fields.ArrayField(
+                base_field=models.CharField(choices=SCOPES, max_length=40),
+                help_text="What the key may be used for. A key without the scope an address asks for is refused there.",
+                size=None,
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="apikey",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("scopes__contained_by", [scope for scope, _ in SCOPES])),
+                name="api_key_has_known_scopes",
+            ),
+        ),
+    ]

@@ -12,11 +12,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from config import clock
+from config.admin_lists import AskableList
 from promotions import operations, page_links, queries
 from promotions.models import CreditGrant
 
@@ -43,7 +43,7 @@ def _anchor(url: str, text: object) -> str:
 
 
 @admin.register(CreditGrant)
-class CreditGrantAdmin(ModelAdmin):
+class CreditGrantAdmin(AskableList):
     list_display = ("name", "customer", "kind", "amount_text", "priority", "effective_at", "expires_at", "state")
     list_filter = ("kind",)
     search_fields = ("=customer_key", "name", "reason")

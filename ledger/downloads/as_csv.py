@@ -6,12 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 from io import StringIO
 
+from config.csv_text import safe_text
 from ledger.downloads.document import Cell, Document, instant_text
 
 CHUNK_BYTES = 64 * 1024
-# A spreadsheet takes text that begins like this for a formula, and would run what somebody wrote into a memo
-# (OWASP, "CSV Injection").
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def csv_chunks(document: Document) -> Iterator[bytes]:
@@ -43,4 +41,4 @@ def csv_cell(cell: Cell) -> str:
         case int():
             return str(cell)
         case _:
-            return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
+            return safe_text(cell)

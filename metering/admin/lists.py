@@ -12,10 +12,10 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from config import clock
+from config.admin_lists import AskableList
 from metering import page_links
 
 COUNTED_ROWS = 5_000
@@ -70,7 +70,7 @@ class WindowMonthFilter(MonthFilter):
     column = "window_start"
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(AskableList):
     """A list and pages to read. Usage is corrected by adding to it, never here."""
 
     actions: Sequence[str] | None = None

@@ -4,6 +4,7 @@ from billing.accounting import admin as accounting
 from billing.catalog import admin as catalog
 from billing.customers import admin as customers
 from billing.invoicing import admin as invoicing
+from billing.invoicing import late_admin
 from billing.payments import admin as payments
 from billing.rating import admin as rating
 from billing.reconciliation import admin as reconciliation
@@ -15,6 +16,7 @@ __all__ = [
     "catalog",
     "customers",
     "invoicing",
+    "late_admin",
     "payments",
     "rating",
     "reconciliation",

@@ -10,9 +10,12 @@ from django.urls import reverse
 
 from billing.accounting import manual_entry_page, period_close_checks
 from billing.admin_links import list_url, page_url
+from billing.rating import event_life as life_stages
+from billing.rating import preview
 from ledger.causes import cause_links, cause_permissions
 from ledger.entry_actions import entry_actions
 from ledger.period_checks import period_checks
+from metering import effects, event_life
 from metering import page_links as metering_pages
 from promotions import page_links as promotion_pages
 
@@ -52,6 +55,8 @@ def _page_named(model: str) -> Callable[[str], str]:
 def connect() -> None:
     """Register every page that another app may lead to."""
     metering_pages.register(customer=customer_url)
+    effects.register(preview.money_effects)
+    event_life.register(life_stages.stages)
     promotion_pages.register(customer=customer_url, drawdowns=drawdowns_url)
     cause_links.update(
         {

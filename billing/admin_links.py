@@ -33,10 +33,10 @@ def page_link(model: str, key: object, text: object) -> SafeString | str:
 def windows_url(
     *, customer_key: str, start: datetime, end: datetime, meter_code: str = "", dimension_model: str = ""
 ) -> str:
-    """The usage windows of one customer within [start, end), of one meter and model if they are named."""
+    """The usage windows of one customer that [start, end) touches, of one meter and model if they are named."""
     filters: dict[str, object] = {
         "customer_key__exact": customer_key,
-        "window_start__gte": start.isoformat(),
+        "window_start__gte": start.replace(minute=0, second=0, microsecond=0).isoformat(),
         "window_start__lt": end.isoformat(),
     }
     if meter_code:

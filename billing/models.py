@@ -12,6 +12,8 @@ from billing.invoicing.models import (
     InvoiceClose,
     InvoiceCloseStep,
     InvoiceLine,
+    LateCorrection,
+    LateCreditLine,
     PrepaidPurchase,
 )
 from billing.payments.models import (
@@ -23,7 +25,7 @@ from billing.payments.models import (
     Payout,
     Refund,
 )
-from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
+from billing.rating.models import GrantDrawdown, LateProgress, LateUsage, UsageAccrual, UsageAccrualLine
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
 from billing.stripe.models import InboxEvent, OutboxIntent
 from billing.subscriptions.models import BillingPeriod, Subscription
@@ -46,6 +48,10 @@ __all__ = [
     "InvoiceClose",
     "InvoiceCloseStep",
     "InvoiceLine",
+    "LateCorrection",
+    "LateCreditLine",
+    "LateProgress",
+    "LateUsage",
     "ManualEntry",
     "ManualEntryDecision",
     "OutboxIntent",

@@ -14,6 +14,7 @@ from django.core.cache import cache
 from django.db.models import Count, Max, Min, Q, Sum
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
+from django.urls import reverse
 
 from billing.accounting import manual_entries
 from billing.admin_links import list_url
@@ -23,7 +24,7 @@ from billing.invoicing.page import PAST_DUE
 from billing.invoicing.rounding import from_minor
 from billing.money_text import exact_text, minor_text, quantity_text
 from billing.payments.models import Payment
-from billing.rating.models import UsageAccrual
+from billing.rating.models import LateUsage, UsageAccrual
 from billing.reconciliation.models import ReconciliationRun
 from billing.stripe.models import InboxEvent, OutboxIntent
 from config import clock
@@ -202,12 +203,16 @@ def health_figures(*, may: May, now: datetime) -> list[Figure]:
     """How far behind, whether everything was counted, and what stands still."""
     figures = []
     if _sees_usage(may):
-        figures += [_lag(now), _conservation()]
+        figures += [_lag(now), _conservation(may)]
+    if may("metering.view_alarm"):
+        figures.append(_alarms())
     if may("billing.view_reconciliationrun"):
         figures.append(_discrepancies())
     if may("billing.view_invoiceclose"):
         held = InvoiceClose.objects.exclude(held_reason="").count()
         figures.append(Figure("Held closes", str(held), _held_note(held), _held_url(), _bad(held)))
+    if may("billing.view_lateusage"):
+        figures.append(_late_usage())
     if may("billing.approve_manualentry"):
         figures.append(_second_person())
     if may("billing.view_inboxevent"):
@@ -231,14 +236,23 @@ def _lag(now: datetime) -> Figure:
     )
 
 
-def _conservation() -> Figure:
-    """Every pair of an event and a meter is counted, or excluded with a reason."""
+def _conservation(may: May) -> Figure:
+    """Every pair of an event and a meter is counted, or excluded with a reason. Leads to the page that recomputes it,
+    or for those who may not open that to the events."""
     found = metering_queries.conservation()
     excluded = sum(found.excluded.values())
     lost = found.pairs - found.counted - excluded
     note = f"{quantity_text(Decimal(found.counted))} counted, {quantity_text(Decimal(excluded))} excluded with a reason"
     value = "all counted" if lost == 0 else f"{lost} lost"
-    return Figure("Events × meters", value, note, list_url("metering.usageevent"), "good" if lost == 0 else "bad")
+    proof = may("metering.view_aggregationadvance")
+    url = reverse("admin:metering_conservation") if proof else list_url("metering.usageevent")
+    return Figure("Events × meters", value, note, url, "good" if lost == 0 else "bad")
+
+
+def _alarms() -> Figure:
+    number = sum(metering_queries.open_alarms().values())
+    note = "usage, or what counts it, is not as expected" if number else "usage is as expected"
+    return Figure("Open alarms", str(number), note, list_url("metering.alarm", state="open"), _bad(number))
 
 
 def _discrepancies() -> Figure:
@@ -275,6 +289,13 @@ def _outbox() -> Figure:
     return Figure(
         "Refused by Stripe", str(counts["refused"]), f"{counts['intended']} on the way", url, _bad(counts["refused"])
     )
+
+
+def _late_usage() -> Figure:
+    number = LateUsage.objects.filter(state=LateUsage.State.DECISION).count()
+    url = list_url("billing.lateusage", state__exact=LateUsage.State.DECISION)
+    note = "usage of periods that were invoiced before it came"
+    return Figure("Late usage to decide", str(number), note, url, "waiting" if number else "good")
 
 
 def _second_person() -> Figure:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib.admin.options import BaseModelAdmin
 from django.db.models import Model
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
+
+from config.admin_lists import AskableList
 
 if TYPE_CHECKING:
     _AnyAdmin = BaseModelAdmin[Any]
@@ -43,7 +45,7 @@ class _ReadOnly(_AnyAdmin):
         return self._shown(request, self.fields or super().get_readonly_fields(request, obj))
 
 
-class ReadOnlyAdmin(_ReadOnly, ModelAdmin):
+class ReadOnlyAdmin(_ReadOnly, AskableList):
     """A list and a page per row. Lists never count the whole table and never ask once per row."""
 
     actions: Any = None  # without it Django offers "delete selected"

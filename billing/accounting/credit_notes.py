@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from billing.accounting.chart import Entry, prepaid_pending, receivable, refund_due, system, total
+from billing.accounting.chart import Entry, prepaid_pending, receivable, refund_due, system, total, unbilled
 from billing.accounting.lines import ACTOR, signed_lines
 from ledger.operations import JournalEntryDraft, PostedEntry, post_journal_entry, reverse_journal_entry
 from promotions.queries import grant_account
@@ -33,7 +33,8 @@ class CreditedLine:
     """
     What a credit note takes off one line, in currency units; `amount` is before discount and tax on top.
 
-    `prepaid` is None unless the line sold prepaid credit.
+    `prepaid` is None unless the line sold prepaid credit. `usage` is the exact amount where the usage itself was found
+    to be less: it is out of revenue already, and what was rounded with it comes back.
     """
 
     amount: Decimal
@@ -41,6 +42,7 @@ class CreditedLine:
     exclusive_tax: Decimal = ZERO
     inclusive_tax: Decimal = ZERO
     prepaid: Prepaid | None = None
+    usage: Decimal | None = None
 
     @property
     def net(self) -> Decimal:
@@ -75,8 +77,9 @@ def post_credit_note_issued(
     memo: str,
 ) -> PostedEntry:
     """
-    Debit what the credited lines had credited: contra:refunds with what was charged, prepaid credit where it stands,
-    tax:payable with the tax; credit contra:promotions with discount that no longer is one.
+    Debit what the credited lines had credited: contra:refunds with what was charged, unbilled and rounding where usage
+    was accrued again and came to less, prepaid credit where it stands, tax:payable with the tax; credit
+    contra:promotions with discount that no longer is one.
 
     Credit receivable with the part before payment; refund_due with what goes back as refund or onto the balance, which
     Stripe's own movements then pay out, each once by its id; bank with what was given back outside Stripe.
@@ -123,7 +126,11 @@ def post_credit_note_voided(
 def _movements(line: CreditedLine, customer_key: str, currency: str) -> Iterable[tuple[str, Decimal]]:
     given_up = line.amount - line.inclusive_tax
     prepaid = line.prepaid
-    if prepaid is None:
+    if line.usage is not None:
+        yield unbilled(customer_key, currency), line.usage
+        yield system("rounding", currency), line.amount - line.usage
+        yield system("revenue:usage", currency), -line.inclusive_tax
+    elif prepaid is None:
         yield system("contra:refunds", currency), given_up
     elif prepaid.grant_id is None:
         yield prepaid_pending(customer_key, currency), given_up

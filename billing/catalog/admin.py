@@ -25,6 +25,12 @@ def _price(rate: Rate) -> str:
     return f"{exact_text(rate.unit_price, rate.rate_card.currency)} per {quantity_text(Decimal(rate.unit_size))}"
 
 
+def late_policy_text(version: PlanVersion) -> str:
+    """What becomes of late usage, in words."""
+    text = version.get_late_policy_display()
+    return f"{text}: {exact_text(version.late_absorb_up_to, version.currency)}" if version.late_absorb_up_to else text
+
+
 class PlanVersionInline(ReadOnlyInline):
     model = PlanVersion
     fields = ("version_link", "status", "fee", "included", "card_link", "published_at")
@@ -70,11 +76,16 @@ class PlanVersionAdmin(ReadOnlyAdmin):
         "status",
         "fee",
         "included",
+        "late_usage",
         "card_link",
         "stripe_price_id",
         "published_at",
         "subscriptions_link",
     )
+
+    @display(description="Late usage")
+    def late_usage(self, version: PlanVersion) -> str:
+        return late_policy_text(version)
 
     @display(description="Status", label={"published": "success", "draft": "warning"})
     def status_label(self, version: PlanVersion) -> str:

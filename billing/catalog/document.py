@@ -5,7 +5,7 @@ The catalogue as a document: what a YAML file may say, checked and turned into o
       - code: input_tokens
         event_type: llm.request
         value_path: data.input_tokens
-        aggregation: sum              # or count
+        aggregation: sum              # or another one that metering knows; only sum, count, window_max can be priced
         dimensions: [model]
         unit: token
     rate_cards:
@@ -30,6 +30,8 @@ The catalogue as a document: what a YAML file may say, checked and turned into o
             included_amount: "20"     # usage a month and seat, in currency units
             rate_card: public-2026-11
             status: published         # or draft; published unless said
+            late_policy: next_invoice # or credit_or_debit_note, or absorb: usage known only after the close
+            late_absorb_up_to: "0"    # with absorb: so much late usage of a period is given up without asking
 
 Amounts are text or whole numbers. A number with a point has become a float when YAML reads it plainly, so it is
 refused here; `read_yaml` reads it as the text that was written.
@@ -100,6 +102,8 @@ class PlanVersionTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     included_amount: Amount
     rate_card: Code
     status: Literal["draft", "published"] = "published"
+    late_policy: Literal["next_invoice", "credit_or_debit_note", "absorb"] = "next_invoice"
+    late_absorb_up_to: Amount = "0"
 
 
 class PlanTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -63,6 +63,14 @@ class Plan(models.Model):
         return self.name
 
 
+class LatePolicy(models.TextChoices):
+    """What becomes of usage that is known only after its period was closed (DESIGN §9)."""
+
+    NEXT_INVOICE = "next_invoice", "On the next invoice"
+    CREDIT_OR_DEBIT_NOTE = "credit_or_debit_note", "By a document of its own"
+    ABSORB = "absorb", "Absorbed up to an amount"
+
+
 class PlanVersion(models.Model):
     """The terms of a plan. Draft terms may change; published terms never do."""
 
@@ -82,6 +90,18 @@ class PlanVersion(models.Model):
         help_text="Usage a month and seat that the fee includes, in currency units; seats of one subscription pool it.",
     )
     rate_card = models.ForeignKey(RateCard, on_delete=models.PROTECT, related_name="plan_versions")
+    late_policy = models.CharField(
+        max_length=30,
+        choices=LatePolicy,
+        default=LatePolicy.NEXT_INVOICE,
+        help_text="What becomes of usage that is known only after its period was closed.",
+    )
+    late_absorb_up_to = models.DecimalField(
+        max_digits=38,
+        decimal_places=12,
+        default=0,
+        help_text="So much late usage of a period is given up without asking, in currency units.",
+    )
     stripe_price_id = models.CharField(max_length=255, unique=True, null=True, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
 
@@ -96,6 +116,14 @@ class PlanVersion(models.Model):
             models.CheckConstraint(
                 name="billing_planversion_published_has_time",
                 condition=Q(status="draft") | Q(published_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="billing_planversion_late_policy", condition=Q(late_policy__in=LatePolicy.values)
+            ),
+            models.CheckConstraint(
+                name="billing_planversion_late_absorb",
+                condition=Q(late_policy="absorb", late_absorb_up_to__gt=0)
+                | (~Q(late_policy="absorb") & Q(late_absorb_up_to=0)),
             ),
         )
 

@@ -7,6 +7,7 @@ The shape of a document is told in `document`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -23,9 +24,10 @@ from billing.catalog.document import (
     rates_of,
     read_document,
 )
-from billing.catalog.models import Plan, PlanVersion, Rate, RateCard
+from billing.catalog.models import LatePolicy, Plan, PlanVersion, Rate, RateCard
 from billing.stripe import outbox
 from metering.operations import InvalidMeter, define_meter
+from metering.queries import meters as metering_meters
 
 __all__ = [
     "CatalogConflict",
@@ -37,6 +39,10 @@ __all__ = [
     "publish_plan_version",
     "sync_catalog_to_stripe",
 ]
+
+
+# Aggregations whose hours add up to the usage of any longer time.
+RATEABLE = ("count", "sum", "window_max")
 
 
 class CatalogError(Exception):
@@ -67,7 +73,7 @@ def load_catalog(document: Mapping[str, Any], *, now: datetime) -> CatalogLoad:
 
     Drafts take over the document's terms; a meter with another definition becomes its next version. Raises
     CatalogInvalid for a document that is none, and CatalogConflict when it would change a published version or a
-    rate, or add a rate that reprices usage of the past.
+    rate, add a rate that reprices usage of the past, or price a meter whose hours do not add up.
     """
     catalog = read_document(document)
     with transaction.atomic():
@@ -75,6 +81,7 @@ def load_catalog(document: Mapping[str, Any], *, now: datetime) -> CatalogLoad:
             _define(meter)
         cards_before, plans_before = RateCard.objects.count(), Plan.objects.count()
         rates = sum(_load_rate_card(card, now=now) for card in catalog.rate_cards)
+        _require_rateable()
         versions = sum(_load_plan(plan, now=now) for plan in catalog.plans)
         return CatalogLoad(
             rate_cards=RateCard.objects.count() - cards_before,
@@ -201,6 +208,30 @@ def _load_plan(terms: PlanTerms, *, now: datetime) -> int:
     return sum(_load_version(plan, version, now=now) for version in terms.versions)
 
 
+def _late_absorb_up_to(terms: PlanVersionTerms, what: str) -> Decimal:
+    amount = exact_amount(terms.late_absorb_up_to, f"the late usage that {what} absorbs")
+    if (terms.late_policy == LatePolicy.ABSORB.value) != (amount > 0):
+        raise CatalogInvalid(f"{what}: late_absorb_up_to must be above zero with late_policy absorb, and only there")
+    return amount
+
+
+def _require_rateable() -> None:
+    """
+    Refuse rates of a meter whose hours do not add up: the usage of a period is the sum of its hours.
+
+    Unique counts, highest, lowest, last and time-weighted values of two hours say nothing about both together.
+    """
+    priced = Rate.objects.order_by("meter_code", "rate_card_id").values_list("meter_code", "rate_card__code")
+    aggregations = {code: meter.aggregation for code, meter in metering_meters.meters_in_use().items()}
+    for meter_code, card_code in priced.distinct():
+        aggregation = aggregations.get(meter_code, "sum")
+        if aggregation not in RATEABLE:
+            raise CatalogConflict(
+                f"card {card_code} prices meter {meter_code}, whose aggregation {aggregation} cannot be rated by the"
+                f" hour: price a meter that is {', '.join(RATEABLE)}, or define another meter for it"
+            )
+
+
 def _load_version(plan: Plan, terms: PlanVersionTerms, *, now: datetime) -> bool:
     """Add or check one version; return whether it is new."""
     what = f"version {terms.version} of plan {plan.code}"
@@ -214,6 +245,8 @@ def _load_version(plan: Plan, terms: PlanVersionTerms, *, now: datetime) -> bool
         "fee_minor": terms.fee_minor,
         "included_amount": exact_amount(terms.included_amount, f"the amount that {what} includes"),
         "rate_card": card,
+        "late_policy": terms.late_policy,
+        "late_absorb_up_to": _late_absorb_up_to(terms, what),
     }
     version, created = PlanVersion.objects.get_or_create(plan=plan, version=terms.version, defaults=wanted)
     differing = [field for field, value in wanted.items() if getattr(version, field) != value]

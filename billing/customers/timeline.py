@@ -7,10 +7,11 @@ from datetime import datetime
 from billing.admin_links import page_url
 from billing.customers.models import Customer
 from billing.customers.page import GrantRow, May
+from billing.invoicing import late_page
 from billing.invoicing.models import Invoice, InvoiceCloseStep
 from billing.money_text import exact_text, minor_text
 from billing.payments.models import Dispute, Payment, Refund
-from billing.rating.models import UsageAccrual
+from billing.rating.models import LateUsage, UsageAccrual
 from billing.subscriptions.models import Subscription
 
 ACCRUALS_SHOWN = 10
@@ -51,6 +52,8 @@ def timeline(
         happenings += _of_disputes(customer)
     if may("billing.view_usageaccrual"):
         happenings += _of_accruals(customer)
+    if may("billing.view_lateusage"):
+        happenings += _of_late_usage(customer)
     if may("billing.view_invoiceclose"):
         happenings += _of_close_steps(customer)
     # Gathered in the order of a story, which settles what happened within one second.
@@ -135,6 +138,17 @@ def _of_accruals(customer: Customer) -> Iterator[Happening]:
         unbilled = exact_text(accrual.unbilled, customer.currency)
         url = page_url("billing.usageaccrual", accrual.pk)
         yield Happening(accrual.recorded_at, "Usage accrued", f"{rated}, of it {unbilled} to be invoiced", url)
+
+
+def _of_late_usage(customer: Customer) -> Iterator[Happening]:
+    """What was found after a close, and what was done about it."""
+    for row in late_page.rows(LateUsage.objects.filter(accrual__period__subscription__customer=customer)):
+        late, url = row.late, page_url("billing.lateusage", row.late.pk)
+        tone = "bad" if late.state == LateUsage.State.DECISION else "waiting"
+        text = f"{row.period}: {row.what}; to invoice {row.unbilled}"
+        yield Happening(late.accrual.recorded_at, "Late usage found", text, url, tone)
+        if late.settled_at is not None:
+            yield Happening(late.settled_at, "Late usage settled", late.outcome, url, "good")
 
 
 def _of_close_steps(customer: Customer) -> Iterator[Happening]:

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from billing.accounting.usage import post_usage_absorbed
 from billing.customers.operations import lock_customer
-from billing.invoicing.models import AbsorbedUsage
+from billing.invoicing.models import AbsorbedUsage, LateCorrection
 from billing.rating import queries as rating_queries
 from billing.rating.queries import Uninvoiced
 from billing.rating.rating import EXACT, ZERO
@@ -47,7 +47,7 @@ def absorb_unbilled(
             _require_same(before, period_id=period_id, key=idempotency_key)
             return before
         left = _absorbable(period_id)
-        return _absorb(period, left, reason=reason, actor=actor, idempotency_key=idempotency_key, now=now)
+        return give_up(period, left, reason=reason, actor=actor, idempotency_key=idempotency_key, now=now)
 
 
 def _absorbable(period_id: int) -> list[Uninvoiced]:
@@ -55,15 +55,18 @@ def _absorbable(period_id: int) -> list[Uninvoiced]:
     period = BillingPeriod.objects.get(pk=period_id)
     if period.state != BillingPeriod.State.CLOSED:
         raise AbsorptionError("period_id", f"period {period_id} is still open: its usage is not complete")
+    if LateCorrection.objects.filter(period_id=period_id, state=LateCorrection.State.INTENDED).exists():
+        raise AbsorptionError("period_id", f"a document for late usage of period {period_id} is under way")
     left = rating_queries.uninvoiced(period.subscription_id, period_id)
     if not left:
         raise AbsorptionError("period_id", f"all usage of period {period_id} is on an invoice or absorbed already")
     return left
 
 
-def _absorb(
+def give_up(
     period: BillingPeriod, left: Sequence[Uninvoiced], *, reason: str, actor: str, idempotency_key: str, now: datetime
 ) -> list[AbsorbedUsage]:
+    """Absorb just this of a period, once for the key. Inside the caller's transaction, the customer held."""
     customer, accrual = period.subscription.customer, rating_queries.latest_accrual(period.pk)
     assert accrual is not None  # there is usage, so it was accrued
     amount = ZERO

@@ -102,22 +102,23 @@ def _accrue(close: InvoiceClose, now: datetime) -> str:
 
 def _push(close: InvoiceClose, now: datetime) -> str:
     """ACCRUED → ITEMS_PUSHED: our lines onto the draft, in calls that are each made once."""
-    lines = list(close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE).order_by("position"))
-    period = _period(close)
+    lines = list(close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE).select_related("period").order_by("position"))
     for start in range(0, len(lines), LINES_PER_CALL_MAX):
         chunk = lines[start : start + LINES_PER_CALL_MAX]
         outbox.perform(
             purpose=f"close:{close.pk}:lines:{chunk[0].position}",
             operation="invoices.add_lines",
             target=close.invoice.stripe_invoice_id,
-            params={"lines": [_line_params(line, period) for line in chunk]},
+            params={"lines": [_line_params(line) for line in chunk]},
             now=now,
         )
     with transaction.atomic():
         return _finish_step(close, Step.ITEMS_PUSHED, now=now, detail=f"{len(lines)} lines")
 
 
-def _line_params(line: InvoiceLine, period: BillingPeriod) -> dict[str, object]:
+def _line_params(line: InvoiceLine) -> dict[str, object]:
+    period = line.period
+    assert period is not None  # every line of ours names the period whose usage it is
     return {
         "amount": line.amount_minor,
         "description": line.description,
@@ -128,14 +129,18 @@ def _line_params(line: InvoiceLine, period: BillingPeriod) -> dict[str, object]:
 
 
 def _verify(close: InvoiceClose, now: datetime) -> str:
-    """ITEMS_PUSHED → VERIFIED: every line is there once, at our amount, and nothing else but the expected fee."""
+    """
+    ITEMS_PUSHED → VERIFIED: every line is there once, at our amount, and nothing else but the expected fee.
+
+    An invoice of its own for late usage ends no period, and carries no fee.
+    """
     fetched, stripe_lines = gateway.invoice_with_lines(close.invoice.stripe_invoice_id)
     rows = {str(line.pk): line for line in close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE)}
     found = differences(
         invoice=fetched,
         stripe_lines=stripe_lines,
         ours={key: row.amount_minor for key, row in rows.items()},
-        fee=_expected_fee(_period(close)),
+        fee=_expected_fee(close.period) if close.period is not None else None,
         currency=close.invoice.currency,
     )
     if found:

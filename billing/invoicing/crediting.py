@@ -16,7 +16,7 @@ from billing.accounting.credit_notes import (
     post_credit_note_voided,
 )
 from billing.customers.operations import lock_customer
-from billing.invoicing.models import CreditNote, CreditNoteLine, Invoice, InvoiceLine
+from billing.invoicing.models import CreditNote, CreditNoteLine, Invoice, InvoiceLine, LateCorrection
 from billing.invoicing.rounding import from_minor
 from billing.invoicing.stripe_lines import charges_of
 from billing.payments.operations import instant
@@ -76,7 +76,9 @@ def _enter(invoice: Invoice, fetched: StripeDict, *, now: datetime) -> CreditNot
     """Write a credit note that is not known yet, as it was issued, and its entry."""
     given_back = _ways(fetched)
     lines = [_line(invoice, fetched, line) for line in fetched["lines"]["data"]]
-    credited = [_credited(invoice, fetched, line, now=now) for line in lines]
+    correction = _correction_of(invoice, fetched)
+    usage = _usage_given_back(correction, lines, fetched) if correction is not None else {}
+    credited = [_credited(invoice, fetched, line, usage=usage.get(line.stripe_line_id), now=now) for line in lines]
     issued_at = instant(fetched["created"])
     try:
         entry = post_credit_note_issued(
@@ -109,6 +111,8 @@ def _enter(invoice: Invoice, fetched: StripeDict, *, now: datetime) -> CreditNot
     for position, line in enumerate(lines, start=1):
         line.credit_note, line.position = note, position
     CreditNoteLine.objects.bulk_create(lines)
+    if correction is not None:
+        LateCorrection.objects.filter(pk=correction.pk).update(credit_note=note)
     cover_refunds(fetched["refunds"], credit_note_id=fetched["id"], now=now)
     return note
 
@@ -154,7 +158,39 @@ def _line(invoice: Invoice, fetched: StripeDict, line: StripeDict) -> CreditNote
     )
 
 
-def _credited(invoice: Invoice, fetched: StripeDict, line: CreditNoteLine, *, now: datetime) -> CreditedLine:
+def _correction_of(invoice: Invoice, fetched: StripeDict) -> LateCorrection | None:
+    """
+    The late usage that a credit note settles, by the id that we wrote into its metadata.
+
+    Anybody may edit metadata at Stripe: they count only on this invoice, and for one without a credit note yet.
+    """
+    named = str((fetched.get("metadata") or {}).get("late_correction") or "")
+    if not named.isdecimal():
+        return None
+    waiting = LateCorrection.objects.filter(kind=LateCorrection.Kind.CREDIT_NOTE, credit_note=None, invoice=invoice)
+    return waiting.filter(pk=int(named)).first()
+
+
+def _usage_given_back(
+    correction: LateCorrection, lines: Iterable[CreditNoteLine], fetched: StripeDict
+) -> dict[str, Decimal]:
+    """By Stripe's id of a line, the exact amount it gives back. Raises ProjectionRefused where it is not as meant."""
+    intended = {line.invoice_line_id: line for line in correction.lines.all()}
+    exact: dict[str, Decimal] = {}
+    for line in lines:
+        credited = line.invoice_line
+        meant = intended.pop(credited.pk, None) if credited is not None else None
+        if meant is None or line.amount_minor != -meant.amount_minor or line.discount_minor:
+            raise ProjectionRefused(f"line {line.stripe_line_id} of credit note {fetched['id']} is not as intended")
+        exact[line.stripe_line_id] = -meant.exact_amount
+    if intended:
+        raise ProjectionRefused(f"credit note {fetched['id']} lacks lines that {correction} intends")
+    return exact
+
+
+def _credited(
+    invoice: Invoice, fetched: StripeDict, line: CreditNoteLine, *, usage: Decimal | None, now: datetime
+) -> CreditedLine:
     """What the line gives back, with what of it comes out of the paid grant it had become."""
     currency, credited = invoice.currency, line.invoice_line
     given_back = CreditedLine(
@@ -162,6 +198,7 @@ def _credited(invoice: Invoice, fetched: StripeDict, line: CreditNoteLine, *, no
         discount=from_minor(line.discount_minor, currency),
         exclusive_tax=from_minor(line.exclusive_tax_minor, currency),
         inclusive_tax=from_minor(line.inclusive_tax_minor, currency),
+        usage=usage,
     )
     if credited is None or credited.kind != InvoiceLine.Kind.PREPAID:
         return given_back

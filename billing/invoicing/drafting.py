@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from billing.invoicing import queries
+from billing.invoicing import late_states, queries
 from billing.invoicing.lines import LineDraft, RateUsage, coverage_lines, late_line, usage_line
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.rating import queries as rating_queries
@@ -31,12 +31,11 @@ def write_lines(*, invoice: Invoice, period: BillingPeriod, now: datetime) -> li
     drafts = [usage_line(_usage(rest, totals), currency=currency) for rest in left]
     rows += _rows(invoice, period, accrual, drafts, after=0)
     for earlier in list(queries.earlier_periods_to_settle(period)):
-        late_accrual = _settle(earlier, now=now)
-        late = [
-            late_line(_usage(rest, {}), starts_at=earlier.starts_at, ends_at=earlier.ends_at, currency=currency)
-            for rest in rating_queries.uninvoiced(earlier.subscription_id, earlier.pk)
-        ]
-        rows += _rows(invoice, earlier, late_accrual, late, after=len(rows))
+        _settle(earlier, now=now)
+        if late_states.may_go_onto_next_invoice(earlier):
+            found = late_rows(invoice=invoice, period=earlier, after=len(rows))
+            late_states.settle_on_invoice(period=earlier, invoice=invoice, lines=len(found), now=now)
+            rows += found
     covered = coverage_lines(
         included=rating_queries.period_totals(period.pk).included,
         allowance=period.allowance,
@@ -45,6 +44,19 @@ def write_lines(*, invoice: Invoice, period: BillingPeriod, now: datetime) -> li
     )
     rows += _rows(invoice, period, accrual, covered, after=len(rows))
     return InvoiceLine.objects.bulk_create(rows)
+
+
+def late_rows(
+    *, invoice: Invoice, period: BillingPeriod, after: int, increases_only: bool = False
+) -> list[InvoiceLine]:
+    """The lines, not written yet, of what is left of an earlier period; `after` lines come before them."""
+    left = rating_queries.uninvoiced(period.subscription_id, period.pk)
+    late = [
+        late_line(_usage(rest, {}), starts_at=period.starts_at, ends_at=period.ends_at, currency=invoice.currency)
+        for rest in left
+        if rest.amount > 0 or not increases_only
+    ]
+    return _rows(invoice, period, rating_queries.latest_accrual(period.pk), late, after=after)
 
 
 def _settle(period: BillingPeriod, *, now: datetime) -> UsageAccrual | None:

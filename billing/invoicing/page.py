@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Max, Q
 
 from billing.admin_links import list_url, page_url
+from billing.invoicing import late_page
 from billing.invoicing.models import CreditNote, Invoice, InvoiceClose, InvoiceLine
 from billing.invoicing.rounding import from_minor
 from billing.payments.models import Payment
@@ -65,6 +66,7 @@ def sections(*, invoice: Invoice, may: Callable[[str], bool]) -> Mapping[str, An
         "credit_notes": _credit_notes_of(invoice) if may("billing.view_creditnote") else None,
         "payments": _payments_of(invoice) if may("billing.view_payment") else None,
         "events": _events_about(invoice) if may("billing.view_inboxevent") else None,
+        "late_usage": late_page.of_invoice(invoice) if may("billing.view_lateusage") else None,
     }
 
 

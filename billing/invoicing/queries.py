@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Greatest
 
-from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceClose, InvoiceLine
+from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceClose, InvoiceLine, LateCorrection
 from billing.payments.operations import instant
 from billing.rating.models import UsageAccrual
 from billing.subscriptions.models import BillingPeriod
@@ -77,18 +77,24 @@ def due_closes(*, now: datetime, limit: int) -> list[int]:
 def earlier_periods_to_settle(period: BillingPeriod) -> QuerySet[BillingPeriod]:
     """
     Earlier periods of the subscription that may hold usage on no invoice: the latest one, whose late events nobody may
-    have accrued, those never closed, and those accrued again after their last invoice (or whose invoice is void) and
-    after what of them was absorbed.
+    have accrued, those never closed, and those accrued again after their last invoice (or whose invoice is void),
+    after what of them was absorbed and after the document that corrected them.
     """
     earlier = BillingPeriod.objects.filter(subscription_id=period.subscription_id, ends_at__lte=period.starts_at)
     accruals = UsageAccrual.objects.filter(period=OuterRef("pk")).order_by("-revision")
     lines = InvoiceLine.objects.filter(period=OuterRef("pk"), kind=InvoiceLine.Kind.USAGE)
     billed = lines.exclude(invoice__status=Status.VOID).order_by("-accrual_id")
     absorbed = AbsorbedUsage.objects.filter(period=OuterRef("pk")).order_by("-accrual_id")
+    corrected = LateCorrection.objects.filter(period=OuterRef("pk")).order_by("-accrual_id")
+    standing = corrected.exclude(state=LateCorrection.State.REFUSED).filter(credit_note__unwound_at=None)
     marked = earlier.annotate(
         accrued_last=Subquery(accruals.values("pk")[:1]),
         # GREATEST of PostgreSQL leaves out what is not there.
-        billed_last=Greatest(Subquery(billed.values("accrual_id")[:1]), Subquery(absorbed.values("accrual_id")[:1])),
+        billed_last=Greatest(
+            Subquery(billed.values("accrual_id")[:1]),
+            Subquery(absorbed.values("accrual_id")[:1]),
+            Subquery(standing.values("accrual_id")[:1]),
+        ),
     )
     is_behind = Q(accrued_last__isnull=False) & (Q(billed_last__isnull=True) | ~Q(accrued_last=F("billed_last")))
     is_open_or_latest = Q(state=BillingPeriod.State.OPEN) | Q(ends_at=period.starts_at)

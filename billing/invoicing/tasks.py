@@ -6,6 +6,7 @@ from celery import shared_task
 
 from billing.invoicing import queries
 from billing.invoicing.closing import advance_close
+from billing.invoicing.late import settle_late_usage
 from billing.invoicing.models import InvoiceClose
 from config import clock
 
@@ -23,6 +24,12 @@ def task_close_invoice(*, close_id: int, **_: Any) -> str:
             return step
         reached = step
     return reached
+
+
+@shared_task
+def task_settle_late_usage(**_: Any) -> int:
+    """Accrue closed periods that something arrived for, and settle what was found as the contract says."""
+    return settle_late_usage(now=clock.now())
 
 
 @shared_task

@@ -31,14 +31,15 @@ def differences(
     invoice: StripeDict,
     stripe_lines: Iterable[StripeDict],
     ours: Mapping[str, int],
-    fee: ExpectedFee,
+    fee: ExpectedFee | None,
     currency: str,
 ) -> list[str]:
     """
     Say how the draft differs from what it must be; nothing means it may be finalised.
 
-    `ours` maps the id of each line we pushed to its amount in minor units. Discount, tax, prorations of the fee and
-    lines whose metadata say what they are may be there; the total must be what all these come to.
+    `ours` maps the id of each line we pushed to its amount in minor units; `fee` is None where none may be. Discount,
+    tax, prorations of the fee and lines whose metadata say what they are may be there; the total must be what all these
+    come to.
     """
     found: list[str] = []
     seen: list[str] = []
@@ -62,7 +63,7 @@ def differences(
     found += [f"our line {key} is not on the invoice" for key in ours if key not in seen]
     found += [f"our line {key} is on the invoice {seen.count(key)} times" for key in ours if seen.count(key) > 1]
     found += _of_fees(fees, fee)
-    expected_total = sum(ours.values()) + fee.amount_minor + added
+    expected_total = sum(ours.values()) + (fee.amount_minor if fee is not None else 0) + added
     if invoice["total"] != expected_total:
         found.append(f"the total is {invoice['total']} instead of {expected_total}")
     if invoice["currency"].upper() != currency:
@@ -90,7 +91,9 @@ def _of_ours(line: StripeDict, expected: int | None) -> list[str]:
     return []
 
 
-def _of_fees(fees: list[StripeDict], expected: ExpectedFee) -> list[str]:
+def _of_fees(fees: list[StripeDict], expected: ExpectedFee | None) -> list[str]:
+    if expected is None:
+        return [f"line {fee['id']} is a subscription fee, and none is expected here" for fee in fees]
     if len(fees) != 1:
         return [f"there are {len(fees)} lines of the subscription fee instead of 1"]
     fee, found = fees[0], []

@@ -8,6 +8,8 @@ sum over a period's accruals is what the period has come to, and nothing is ever
 from django.db import models
 from django.db.models import F, Q
 
+from billing.catalog.models import LatePolicy
+
 _RATED_IS_FUNDED = Q(rated=F("included") + F("credited") + F("unbilled"))
 
 
@@ -24,6 +26,9 @@ class UsageAccrual(models.Model):
         unique=True, null=True, help_text="The ledger's entry of this change; null where only quantities changed."
     )
     aggregated_through = models.DateTimeField(help_text="Every event received before this instant is counted.")
+    counted_before_xid = models.BigIntegerField(
+        null=True, help_text="Events recorded by a database transaction below this one are counted, and no others."
+    )
     recorded_at = models.DateTimeField()
 
     class Meta:
@@ -76,3 +81,78 @@ class GrantDrawdown(models.Model):
 
     def __str__(self) -> str:
         return f"Drawdown {self.pk} on grant {self.grant_id}"
+
+
+class LateUsage(models.Model):
+    """
+    Why a closed period was accrued again, and what came of it: every accrual of a closed period has one.
+
+    The facts never change. `state` only moves forward, `outcome` says in words what was done.
+    """
+
+    class State(models.TextChoices):
+        FOUND = "found", "Found"
+        WAITING = "waiting", "Waits for the next invoice"
+        DECISION = "decision", "Waits for a decision"
+        CORRECTING = "correcting", "Document under way"
+        SETTLED = "settled", "Settled"
+
+    accrual = models.OneToOneField(UsageAccrual, on_delete=models.PROTECT, related_name="late")
+    policy = models.CharField(max_length=30, choices=LatePolicy, help_text="Of the period's terms.")
+    rated_before = models.DecimalField(
+        max_digits=38, decimal_places=12, help_text="Price of the period's usage until then."
+    )
+    unbilled_before = models.DecimalField(max_digits=38, decimal_places=12, help_text="What of it was to be invoiced.")
+    events = models.PositiveIntegerField(help_text="Events that arrived since the accrual before.")
+    voided = models.PositiveIntegerField(help_text="Events taken out since by a correction.")
+    restored = models.PositiveIntegerField(help_text="Events put back since by a correction.")
+    first_received_at = models.DateTimeField(null=True, help_text="Of these events and corrections.")
+    last_received_at = models.DateTimeField(null=True)
+    first_window = models.DateTimeField(null=True, help_text="The first and last hour that they change.")
+    last_window = models.DateTimeField(null=True)
+    windows = models.PositiveIntegerField(help_text="How many hours they change.")
+    state = models.CharField(max_length=12, choices=State, default=State.FOUND)
+    outcome = models.CharField(max_length=500, blank=True, help_text="What was done, or why a person has to decide.")
+    settled_by = models.CharField(max_length=200, blank=True, help_text="user:<name> or service:<name>.")
+    settled_at = models.DateTimeField(null=True)
+    invoice = models.ForeignKey(
+        "billing.Invoice",
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="late_usage",
+        help_text="It is on this one.",
+    )
+
+    class Meta:
+        ordering = ("-id",)
+        verbose_name = "late usage"
+        verbose_name_plural = "late usage"
+        permissions = (("decide_lateusage", "Can decide about late usage"),)
+        constraints = (
+            models.CheckConstraint(
+                name="billing_lateusage_settled_says_how",
+                condition=~Q(state="settled") | (Q(settled_at__isnull=False) & ~Q(outcome="") & ~Q(settled_by="")),
+            ),
+            models.CheckConstraint(
+                name="billing_lateusage_decision_says_why", condition=~Q(state="decision") | ~Q(outcome="")
+            ),
+        )
+        # Looked at every minute, and nearly always empty.
+        indexes = (models.Index(name="billing_lateusage_unsettled", fields=("id",), condition=~Q(state="settled")),)
+
+    def __str__(self) -> str:
+        return f"Late usage of {self.accrual}"
+
+
+class LateProgress(models.Model):
+    """How far arrivals were looked through for closed periods: one row. Kept here and not in the cache, as nothing late
+    may be passed over."""
+
+    next_xid = models.BigIntegerField(help_text="Arrivals of every transaction below this one were looked at.")
+    retried = models.JSONField(default=list, help_text="Ids of periods that could not be accrued and are tried again.")
+
+    class Meta:
+        constraints = (models.CheckConstraint(name="billing_lateprogress_one_row", condition=Q(pk=1)),)
+
+    def __str__(self) -> str:
+        return f"transaction {self.next_xid}"

@@ -6,56 +6,66 @@ rule (DESIGN §7). Nothing is posted that the pure modules beside this one canno
 """
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import NamedTuple
 
 from django.core.cache import cache
 from django.db import transaction
 
 from billing.accounting.usage import UsageChange, post_usage_accrued
-from billing.catalog.queries import RateTable, rates_for
+from billing.catalog.queries import rates_for
 from billing.customers.models import Customer
-from billing.rating import queries
-from billing.rating.allocation import Funding, RatedUsage, fund
+from billing.rating import late, queries
 from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
-from billing.rating.rating import EXACT, ZERO, RatingError, plain, rate_usage
-from billing.rating.totals import Amounts, PeriodState
+from billing.rating.rating import RatingError
+from billing.rating.target import PeriodTerms, UnratedUsage, burnable, target
+from billing.rating.totals import PeriodState
 from billing.subscriptions import periods
 from billing.subscriptions.models import BillingPeriod
 from ledger.operations import LedgerError
+from metering import operations as metering_operations
 from metering import queries as metering_queries
 from metering.queries import Window
 from promotions import operations as promotions_operations
 from promotions import queries as promotions_queries
 from promotions.burn_down import PAID, GrantBalance
 
+__all__ = [
+    "PeriodNotFound",
+    "UnratedUsage",
+    "UsageArchived",
+    "accrue_changed_periods",
+    "accrue_period",
+    "grants_for",
+    "terms_of",
+    "windows_of",
+]
+
 logger = logging.getLogger(__name__)
 
 ACTOR = "service:rating"
-MODEL_DIMENSION = "model"
 PROGRESS_CACHE_KEY = "billing.rating.accrual_progress"
+# How often the windows are read anew because an advance came in between.
+READS_MAX = 3
 # That often all open periods are looked at: a grant that is issued or ended for the past changes no window.
 COMPLETE_PASS_EVERY = timedelta(hours=1)
-
-
-class UnratedUsage(RatingError):
-    """A window has a quantity and no rate applies to it; nothing of the period was posted."""
 
 
 class PeriodNotFound(RatingError):
     """No billing period has this id."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Usage:
-    """The usage of a period: quantity per rate, and the price of each hour."""
+class UsageArchived(RatingError):
+    """A boundary of the period cuts an hour whose events are in an archive; nothing of the period was posted."""
 
-    quantities: dict[int, Decimal]
-    priced: list[RatedUsage]
+
+class _CountedUsage(NamedTuple):
+    """A period's windows, and how far arrivals are in them: by the time of receipt, and by the position."""
+
+    windows: list[Window]
+    aggregated_through: datetime
+    counted_before_xid: int
 
 
 class _Progress(NamedTuple):
@@ -74,7 +84,8 @@ def accrue_period(*, period_id: int, now: datetime) -> UsageAccrual | None:
     customer's grants, so that nobody takes from them meanwhile. Works on closed periods too.
 
     The entry takes effect now, but while the period is open never after its last instant: usage found at the close
-    belongs to the period; what comes after the close belongs to when it came, because the figures were given out.
+    belongs to the period; what comes after the close belongs to when it came, because the figures were given out, and
+    has a LateUsage that says why.
 
     Raises PeriodNotFound, UnratedUsage and other RatingErrors; nothing is then posted.
     """
@@ -82,19 +93,24 @@ def accrue_period(*, period_id: int, now: datetime) -> UsageAccrual | None:
         period = _locked_period(period_id)
         customer = period.subscription.customer
         promotions_operations.lock_grants(customer_key=customer.customer_key)
-        # Read before the windows: an advance in between makes the windows newer than we say, never older.
-        aggregated_through = metering_queries.aggregated_through()
+        usage = _counted_usage(period)
         posted = queries.posted_state(period_id)
-        grants = _grants_for(period, posted)
-        change = _target(period, grants).minus(posted)
+        grants = grants_for(period, posted)
+        change = target(usage.windows, terms_of(period), grants).minus(posted)
         if change.is_empty():
             return None
-        return _post(period, change, grants, aggregated_through=aggregated_through, now=now)
+        previous = queries.latest_accrual(period_id)
+        accrual = _post(period, change, grants, usage=usage, previous=previous, now=now)
+        if period.state == BillingPeriod.State.CLOSED:
+            late.explain(accrual, previous=previous, posted=posted)
+        return accrual
 
 
-def accrue_changed_periods(*, now: datetime) -> int:
+def accrue_changed_periods(*, now: datetime, finished_at: Callable[[], datetime] | None = None) -> int:
     """
     Accrue the open periods of every customer whose windows changed since the last call; return how many were posted.
+
+    `finished_at` is asked when all was done, to record how old the usage was by then; without it `now` is taken.
 
     A period that cannot be accrued is logged and tried again next time, and holds no other up. Where the last call
     ended is kept in the cache only: when it is lost, every open period is looked at, which changes nothing but time.
@@ -112,6 +128,11 @@ def accrue_changed_periods(*, now: datetime) -> int:
         except (RatingError, LedgerError):
             logger.exception("period %s of %s was not accrued", period_id, customer_key)
             failed.append(customer_key)
+    if progress.cursor:
+        # One transaction rates and posts, so both stages are done at once; after a lost cache nothing can be said.
+        metering_operations.record_changes_done(
+            ("rated", "posted"), after=progress.cursor, through=cursor, at=finished_at() if finished_at else now
+        )
     complete_at = now if is_complete else progress.complete_at
     cache.set(PROGRESS_CACHE_KEY, _Progress(cursor, failed, complete_at), timeout=None)
     return posted
@@ -133,73 +154,44 @@ def _locked_period(period_id: int) -> BillingPeriod:
     return period
 
 
-def _target(period: BillingPeriod, grants: Iterable[GrantBalance]) -> PeriodState:
-    """Return what the period comes to, from its windows, rates, allowance and grants alone."""
-    starts_at, ends_at = periods.usage_hours(period.starts_at, period.ends_at)
-    windows = metering_queries.windows_for(period.subscription.customer.customer_key, starts_at, ends_at)
-    usage = _rate_windows(windows, rates_for(period.plan_version.rate_card_id))
-    funding = fund(usage.priced, period.allowance, grants)
-    return _state(usage, funding)
-
-
-def _rate_windows(windows: Iterable[Window], rates: RateTable) -> _Usage:
-    """Price every window by the rate in force at its start. Raises UnratedUsage naming the first that has none."""
-    quantities: dict[int, Decimal] = defaultdict(lambda: ZERO)
-    priced = []
-    for window in windows:
-        if not window.quantity:
-            continue
-        model = window.dimensions.get(MODEL_DIMENSION)
-        rate = rates.lookup(window.meter_code, model, window.window_start) if model is not None else None
-        if rate is None:
-            raise UnratedUsage(
-                f"{plain(window.quantity)} {window.meter_code} of model {model!r} by {window.customer_key}"
-                f" at {window.window_start:%F %H:00} have no rate"
-            )
-        quantities[rate.pk] = EXACT.add(quantities[rate.pk], window.quantity)
-        amount = rate_usage(window.quantity, rate.unit_price, rate.unit_size)
-        priced.append(RatedUsage(at=window.window_start, rate_id=rate.pk, amount=amount))
-    return _Usage(dict(quantities), priced)
-
-
-def _state(usage: _Usage, funding: Funding) -> PeriodState:
-    by_rate = {
-        rate_id: Amounts(
-            quantity=usage.quantities[rate_id],
-            rated=share.rated,
-            included=share.included,
-            credited=share.credited,
-            unbilled=share.unbilled,
-        )
-        for rate_id, share in funding.by_rate.items()
-    }
-    return PeriodState(by_rate, funding.drawdowns)
-
-
-def _grants_for(period: BillingPeriod, posted: PeriodState) -> list[GrantBalance]:
+def _counted_usage(period: BillingPeriod) -> _CountedUsage:
     """
-    Return the customer's grants with what each may give to this period in all.
+    Return the period's windows and the position up to which they count, which an advance must not move in between.
 
-    A live grant: what is left on its account and what this period took. A grant that has ended holds nothing any more;
-    what it still owes to usage from before its end, accrued late, is all that no other period took. A grant covers
-    every hour in which it was in force at any moment: usage is known by the hour.
+    Should one keep moving it, the position may lie behind the windows: what explains a later change then names some
+    arrivals again, and none is left out.
     """
+    for _ in range(READS_MAX):
+        # Read before the windows: an advance in between makes the windows newer than we say, never older.
+        through, position = metering_queries.aggregated_through(), metering_queries.counted_before()
+        windows = windows_of(period)
+        if metering_queries.counted_before() == position:
+            break
+    return _CountedUsage(windows, through, position)
+
+
+def windows_of(period: BillingPeriod) -> list[Window]:
+    """Return the windows of the period's own usage, its cut hours in part. Raises UsageArchived."""
+    key = period.subscription.customer.customer_key
+    try:
+        return metering_queries.windows_between(key, period.starts_at, period.ends_at)
+    except metering_queries.EventsArchived as error:
+        raise UsageArchived(f"period {period.pk} of {key}: {error}") from error
+
+
+def grants_for(period: BillingPeriod, posted: PeriodState) -> list[GrantBalance]:
+    """Return the customer's grants with what each may give to this period in all, as `target.burnable` tells."""
     customer = period.subscription.customer
     grants = promotions_queries.grants_of(customer.customer_key, currency=customer.currency)
     if not grants:
         return []
     by_others = queries.taken_by_other_periods([grant.grant_id for grant in grants], period_id=period.pk)
-    by_this = posted.by_grant()
-    return [
-        replace(
-            grant,
-            effective_at=periods.floor_hour(grant.effective_at),
-            available=EXACT.add(grant.available, by_this.get(grant.grant_id, ZERO))
-            if grant.ended_at is None
-            else EXACT.subtract(grant.amount, by_others.get(grant.grant_id, ZERO)),
-        )
-        for grant in grants
-    ]
+    return burnable(grants, by_this=posted.by_grant(), by_others=by_others)
+
+
+def terms_of(period: BillingPeriod) -> PeriodTerms:
+    """Return what the period's usage is priced by; one query."""
+    return PeriodTerms(period.starts_at, rates_for(period.plan_version.rate_card_id), period.allowance)
 
 
 def _post(
@@ -207,14 +199,14 @@ def _post(
     change: PeriodState,
     grants: Iterable[GrantBalance],
     *,
-    aggregated_through: datetime,
+    usage: _CountedUsage,
+    previous: UsageAccrual | None,
     now: datetime,
 ) -> UsageAccrual:
     """Write the ledger's entry and the accrual with its lines and drawdowns."""
     total, by_grant = change.total(), change.by_grant()
     ended = {grant.grant_id: grant.kind for grant in grants if grant.ended_at is not None}
-    latest = queries.latest_accrual(period.pk)
-    revision = latest.revision + 1 if latest else 1
+    revision = previous.revision + 1 if previous else 1
     entry = post_usage_accrued(
         UsageChange(
             rated=total.rated,
@@ -240,7 +232,8 @@ def _post(
         credited=total.credited,
         unbilled=total.unbilled,
         journal_entry_id=entry.id if entry else None,
-        aggregated_through=aggregated_through,
+        aggregated_through=usage.aggregated_through,
+        counted_before_xid=usage.counted_before_xid,
         recorded_at=now,
     )
     _insert_parts(accrual, change)

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import QuerySet, Sum
 
 from billing.catalog.models import Rate
-from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine
+from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine, LateCorrection, LateCreditLine
 from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
 from billing.rating.rating import ZERO
 from billing.rating.totals import Amounts, PeriodState
@@ -72,7 +72,7 @@ def drawdowns(period_id: int) -> list[tuple[GrantTerms, Decimal]]:
 def uninvoiced(subscription_id: int, period_id: int) -> list[Uninvoiced]:
     """
     Return per rate what the period's accruals left unbilled, minus the usage lines of all invoices that are not void
-    and minus what was absorbed.
+    and minus what was absorbed; what credit notes for late usage give back counts from when it is intended.
 
     Rates of which nothing is left, neither units nor money, are left out. By model and meter.
     """
@@ -85,6 +85,10 @@ def uninvoiced(subscription_id: int, period_id: int) -> list[Uninvoiced]:
     for row in _summed(absorbed, by=["rate_id"], sums=["quantity", "amount"]):
         given_up = Amounts(quantity=row["quantity_sum"], unbilled=row["amount_sum"])
         settled[row["rate_id"]] = settled.get(row["rate_id"], Amounts()).plus(given_up)
+    for row in _summed(_credited_back(period_id), by=["invoice_line__rate_id"], sums=["quantity", "exact_amount"]):
+        rate_id, given_back = row["invoice_line__rate_id"], row["exact_amount_sum"]
+        amounts = Amounts(quantity=row["quantity_sum"], unbilled=given_back)
+        settled[rate_id] = settled.get(rate_id, Amounts()).plus(amounts)
     state = _amounts_by_rate(period_id, accrual__period__subscription_id=subscription_id)
     left = []
     for rate in _rates({*state, *settled}):
@@ -93,6 +97,12 @@ def uninvoiced(subscription_id: int, period_id: int) -> list[Uninvoiced]:
         if rest.quantity or rest.amount:
             left.append(rest)
     return left
+
+
+def _credited_back(period_id: int) -> QuerySet[LateCreditLine]:
+    """The lines of credit notes for late usage that stand: not refused, and not taken back."""
+    lines = LateCreditLine.objects.filter(correction__period_id=period_id, correction__credit_note__unwound_at=None)
+    return lines.exclude(correction__state=LateCorrection.State.REFUSED)
 
 
 def latest_accrual(period_id: int) -> UsageAccrual | None:

@@ -9,4 +9,4 @@ from config import clock
 @shared_task(queue="money")
 def task_accrue_usage(**_: object) -> int:
     """Accrue the open periods whose usage changed."""
-    return operations.accrue_changed_periods(now=clock.now())
+    return operations.accrue_changed_periods(now=clock.now(), finished_at=clock.now)

@@ -37,13 +37,14 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
     def checks_table(self, run: ReconciliationRun) -> str:
         rows = format_html_join(
             "",
-            '<tr><td>{}</td><td class="bb-number">{}</td><td class="bb-number">{}</td></tr>',
+            "<tr><td>{}</td>" + '<td class="bb-number">{}</td>' * 3 + "</tr>",
             (
-                (code.replace("_", " "), figures.get("checked", ""), figures.get("discrepancies", ""))
+                (code.replace("_", " "), *(figures.get(name, "") for name in ("checked", "discrepancies", "archived")))
                 for code, figures in sorted(run.checks.items())
             ),
         )
-        head = '<tr><th>Check</th><th class="bb-number">Compared</th><th class="bb-number">Discrepancies</th></tr>'
+        heads = ("Compared", "Discrepancies", "Archived")
+        head = "<tr><th>Check</th>" + "".join(f'<th class="bb-number">{name}</th>' for name in heads) + "</tr>"
         return format_html('<table class="bb-table">{}{}</table>', mark_safe(head), rows)
 
     @display(description="Result", label={"All equal": "success", "Not finished": "warning"})

@@ -36,6 +36,13 @@ class Agreed:
     pairs: int
 
 
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """So many pairs could not be compared, as one side is in an archive. They are neither right nor wrong."""
+
+    pairs: int
+
+
 @dataclass(slots=True)
 class Scope:
     """What one run looks at. `unheard` is filled by the check of events for the checks after it."""
@@ -51,7 +58,7 @@ class Scope:
         return {"range_start": self.range_start, "range_end": self.range_end}
 
 
-Findings = Iterator[Pair | Agreed]
+Findings = Iterator[Pair | Agreed | SetAside]
 Check = Callable[[Scope], Findings]
 
 

@@ -7,7 +7,7 @@ from billing.reconciliation.minor_units import in_units
 from billing.reconciliation.queries import rows
 
 # In credits, minor units, of all invoices and credit notes that stand. Tax within a price is no revenue, also where the
-# price was accrued as usage before.
+# price was accrued as usage before; it is revenue again where a credit note settles late usage.
 _BY_DOCUMENTS = """
 WITH line AS (
     SELECT i.currency, l.kind, l.amount_minor - l.inclusive_tax_minor AS net, l.inclusive_tax_minor AS within,
@@ -16,8 +16,11 @@ WITH line AS (
      WHERE i.status NOT IN ('draft', 'void')
 ), credited AS (
     SELECT n.currency, l.amount_minor - l.inclusive_tax_minor AS net,
-           l.exclusive_tax_minor + l.inclusive_tax_minor AS tax, l.discount_minor AS discount
-      FROM billing_creditnoteline l JOIN billing_creditnote n ON n.id = l.credit_note_id
+           l.exclusive_tax_minor + l.inclusive_tax_minor AS tax, l.discount_minor AS discount,
+           CASE WHEN t.id IS NULL THEN 0 ELSE l.inclusive_tax_minor END AS within_usage
+      FROM billing_creditnoteline l
+      JOIN billing_creditnote n ON n.id = l.credit_note_id
+      LEFT JOIN billing_latecorrection t ON t.credit_note_id = n.id
      WHERE n.unwound_at IS NULL
 ), said AS (
     SELECT currency, 'revenue:subscription' AS what, sum(net) AS minor FROM line WHERE kind = 'fee' GROUP BY 1
@@ -28,16 +31,19 @@ WITH line AS (
     UNION ALL SELECT currency, 'tax:payable', -sum(tax) FROM credited GROUP BY 1
     UNION ALL SELECT currency, 'contra:promotions', -sum(discount) FROM line GROUP BY 1
     UNION ALL SELECT currency, 'contra:promotions', sum(discount) FROM credited GROUP BY 1
-    UNION ALL SELECT currency, 'given back', -sum(net) FROM credited GROUP BY 1
+    UNION ALL SELECT currency, 'given back', -sum(net + within_usage) FROM credited GROUP BY 1
+    UNION ALL SELECT currency, 'revenue:usage', sum(within_usage) FROM credited GROUP BY 1
 )
 SELECT currency, what, sum(minor) FROM said GROUP BY 1, 2
 """
 
-# The same of the entries of both. Who was given back what had been prepaid gets it out of that, others out of
-# contra:refunds: together they are what was given back.
+# The same of the entries of both. Who was given back what had been prepaid gets it out of that, usage that came to less
+# than was charged is given back out of unbilled and rounding, others out of contra:refunds: together they are what was
+# given back.
 _BY_LEDGER = """
 SELECT ac.currency,
-       CASE WHEN je.kind = 'credit_note_issued' AND ac.kind IN ('contra:refunds', 'prepaid_pending', 'grant')
+       CASE WHEN je.kind = 'credit_note_issued'
+                 AND ac.kind IN ('contra:refunds', 'prepaid_pending', 'grant', 'unbilled', 'rounding')
             THEN 'given back'
             WHEN ac.kind = 'prepaid_pending' THEN 'prepaid credit sold'
             ELSE ac.kind END,
@@ -46,7 +52,8 @@ SELECT ac.currency,
   JOIN ledger_posting po ON po.entry_id = je.id
   JOIN ledger_account ac ON ac.id = po.account_id
  WHERE je.kind IN ('invoice_finalized', 'credit_note_issued')
-   AND ac.kind NOT IN ('receivable', 'unbilled', 'rounding', 'refund_due', 'bank')
+   AND ac.kind NOT IN ('receivable', 'refund_due', 'bank')
+   AND (je.kind = 'credit_note_issued' OR ac.kind NOT IN ('unbilled', 'rounding'))
  GROUP BY 1, 2
 """
 

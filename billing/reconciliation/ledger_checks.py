@@ -70,7 +70,13 @@ def rated_ledger(scope: Scope) -> Findings:
 
 
 _UNBILLED_INVOICED = """
-WITH accrued AS (
+WITH credited_back AS (
+    SELECT t.period_id, cl.invoice_line_id AS line_id, cl.exact_amount
+      FROM billing_latecreditline cl
+      JOIN billing_latecorrection t ON t.id = cl.correction_id
+      LEFT JOIN billing_creditnote n ON n.id = t.credit_note_id
+     WHERE t.state <> 'refused' AND n.unwound_at IS NULL
+), accrued AS (
     SELECT p.id AS period_id, l.rate_id, sum(l.unbilled) AS amount
       FROM billing_billingperiod p
       JOIN billing_usageaccrual a ON a.period_id = p.id
@@ -84,6 +90,21 @@ WITH accrued AS (
      WHERE l.kind = 'usage'
     UNION ALL
     SELECT period_id, rate_id, amount FROM billing_absorbedusage
+    UNION ALL
+    SELECT t.period_id, l.rate_id, t.exact_amount FROM credited_back t JOIN billing_invoiceline l ON l.id = t.line_id
+    UNION ALL
+    -- Not settled yet, and known to be: it waits for an invoice that will come, a document under way, or a decision.
+    SELECT a.period_id, al.rate_id, al.unbilled
+      FROM billing_lateusage late
+      JOIN billing_usageaccrual a ON a.id = late.accrual_id
+      JOIN billing_usageaccrualline al ON al.accrual_id = a.id
+      JOIN billing_billingperiod p ON p.id = a.period_id
+      JOIN billing_subscription s ON s.id = p.subscription_id
+     WHERE late.state IN ('found', 'decision')
+        OR late.state = 'correcting' AND al.unbilled > 0 AND EXISTS (
+            SELECT FROM billing_latecorrection t
+             WHERE t.period_id = p.id AND t.kind = 'debit_note' AND t.state = 'intended')
+        OR late.state = 'waiting' AND s.status NOT IN ('canceled', 'incomplete_expired')
 ), invoiced AS (
     SELECT s.period_id, s.rate_id, sum(s.amount) AS amount
       FROM settled s
@@ -101,7 +122,8 @@ SELECT c.customer_key, p.id, r.meter_code || ' ' || r.model, coalesce(accrued.am
  ORDER BY 1, 2, 3
 """
 
-# A finalised invoice has taken its usage out of unbilled, and so has who absorbed it; a draft's is still there.
+# A finalised invoice has taken its usage out of unbilled, and so have who absorbed it and a credit note for late usage;
+# a draft's is still there.
 _UNBILLED_REMAINDER = """
 SELECT c.customer_key, c.currency,
        coalesce((SELECT sum(a.unbilled)
@@ -116,7 +138,13 @@ SELECT c.customer_key, c.currency,
                      FROM billing_subscription s
                      JOIN billing_billingperiod p ON p.subscription_id = s.id
                      JOIN billing_absorbedusage u ON u.period_id = p.id
-                    WHERE s.customer_id = c.id), 0),
+                    WHERE s.customer_id = c.id), 0)
+       - coalesce((SELECT sum(cl.exact_amount)
+                     FROM billing_latecreditline cl
+                     JOIN billing_latecorrection t ON t.id = cl.correction_id
+                     JOIN billing_creditnote n ON n.id = t.credit_note_id AND n.unwound_at IS NULL
+                     JOIN billing_invoice i ON i.id = n.invoice_id
+                    WHERE i.customer_id = c.id), 0),
        coalesce((SELECT sum(po.amount)
                    FROM ledger_account ac JOIN ledger_posting po ON po.account_id = ac.id
                   WHERE ac.kind = 'unbilled' AND ac.customer_key = c.customer_key AND ac.currency = c.currency), 0)
@@ -129,7 +157,7 @@ def unbilled_invoiced(scope: Scope) -> Findings:
     """Per closed period and rate: unbilled usage = usage lines + absorbed; per customer: the account holds the rest."""
     for customer_key, period_id, what, accrued, invoiced in rows(_UNBILLED_INVOICED, scope.bounds):
         yield Pair(
-            f"period {period_id}, {what}", "unbilled", accrued, "on invoices or absorbed", invoiced,
+            f"period {period_id}, {what}", "unbilled", accrued, "invoiced, credited, absorbed or waiting", invoiced,
             "The closed period left usage that no invoice asks for, or an invoice asks for it twice.", customer_key,
         )  # fmt: skip
     for customer_key, currency, expected, held in rows(_UNBILLED_REMAINDER):
@@ -152,9 +180,16 @@ SELECT c.customer_key, i.stripe_invoice_id, l.position, coalesce(l.stripe_line_i
 
 _ROUNDING_ACCOUNTS = """
 SELECT currency, coalesce(lines.amount, 0), coalesce(account.amount, 0)
-  FROM (SELECT i.currency, sum(l.rounding) AS amount
-          FROM billing_invoiceline l JOIN billing_invoice i ON i.id = l.invoice_id
-         WHERE i.status NOT IN ('draft', 'void') GROUP BY 1) lines
+  FROM (SELECT currency, sum(rounding) AS amount
+          FROM (SELECT i.currency, l.rounding
+                  FROM billing_invoiceline l JOIN billing_invoice i ON i.id = l.invoice_id
+                 WHERE i.status NOT IN ('draft', 'void')
+                 UNION ALL
+                SELECT n.currency, cl.rounding
+                  FROM billing_latecreditline cl
+                  JOIN billing_latecorrection t ON t.id = cl.correction_id
+                  JOIN billing_creditnote n ON n.id = t.credit_note_id AND n.unwound_at IS NULL) AS rounded
+         GROUP BY 1) lines
   FULL JOIN (SELECT ac.currency, -sum(po.amount) AS amount
                FROM ledger_account ac JOIN ledger_posting po ON po.account_id = ac.id
               WHERE ac.kind = 'rounding' GROUP BY 1) account USING (currency)

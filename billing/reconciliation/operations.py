@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import transaction
 
 from billing.reconciliation.checks import CHECKS
-from billing.reconciliation.comparison import Agreed, Pair, Scope, shown
+from billing.reconciliation.comparison import Agreed, Pair, Scope, SetAside, shown
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
 
 # A run that finds more than this in one check keeps the first ones and counts the rest.
@@ -27,6 +27,12 @@ class ImpossibleRange(ValueError):
 class _CheckResult:
     pairs: int = 0
     discrepancies: int = 0
+    set_aside: int = 0
+
+    def figures(self) -> dict[str, int]:
+        """What is kept of it; what was set aside is named only where there is some."""
+        figures = {"checked": self.pairs, "discrepancies": self.discrepancies}
+        return {**figures, "archived": self.set_aside} if self.set_aside else figures
 
 
 def reconcile(
@@ -68,6 +74,9 @@ def _run_check(run: ReconciliationRun, code: str, scope: Scope) -> _CheckResult:
         if isinstance(finding, Agreed):
             result.pairs += finding.pairs
             continue
+        if isinstance(finding, SetAside):
+            result.set_aside += finding.pairs
+            continue
         result.pairs += 1
         if not finding.agrees:
             result.discrepancies += 1
@@ -98,9 +107,7 @@ def _discrepancy(run: ReconciliationRun, code: str, pair: Pair, scope: Scope) ->
 def _finish(run: ReconciliationRun, results: dict[str, _CheckResult], *, finished_at: datetime) -> ReconciliationRun:
     run.checked = sum(result.pairs for result in results.values())
     run.discrepancy_count = sum(result.discrepancies for result in results.values())
-    run.checks = {
-        code: {"checked": result.pairs, "discrepancies": result.discrepancies} for code, result in results.items()
-    }
+    run.checks = {code: result.figures() for code, result in results.items()}
     run.finished_at = finished_at
     run.save(update_fields=["checked", "discrepancy_count", "checks", "finished_at"])
     return run

@@ -1,9 +1,10 @@
 """From events to what usage cost: events = windows = rated = included + credited + unbilled."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 
-from billing.reconciliation.comparison import Agreed, Findings, Pair, Scope, shown
+from billing.reconciliation.comparison import Agreed, Findings, Pair, Scope, SetAside, shown
 from billing.reconciliation.queries import rows, scalar
 from metering import queries as metering
 
@@ -28,11 +29,12 @@ def events_windows(scope: Scope) -> Findings:
             explanation="A raw event or a window was changed after the window was computed; compare the hour's events"
             " with their sender's.",
         )
-    windows = scalar(
-        "SELECT count(*) FROM metering_window WHERE window_start >= %(starts_at)s AND window_start < %(ends_at)s",
-        {"starts_at": starts_at, "ends_at": ends_at},
+    archived = sum(
+        metering.count_windows(max(starts_at, month.start), min(ends_at, month.end))
+        for month in metering.archived_months_between(starts_at, ends_at)
     )
-    yield Agreed(max(windows - broken, 0))
+    yield SetAside(archived)
+    yield Agreed(max(metering.count_windows(starts_at, ends_at) - archived - broken, 0))
 
 
 def _whole_hours(scope: Scope) -> tuple[datetime, datetime]:
@@ -48,31 +50,39 @@ def _window_text(figures: metering.WindowFigures | None) -> str | None:
     return f"{shown(figures.quantity)} from {figures.event_count} events, fingerprint {figures.fingerprint}"
 
 
-# Per period and rate: the quantity of the period's windows beside what its accruals add up to. A window whose model has
-# no rate shows with an empty rate. An hour in which a period begins belongs to it as a whole. Both sides start from
-# periods that overlap the range.
+# Per period and rate: the quantity of the period's usage beside what its accruals add up to. Usage is that of the whole
+# hours within the period, and of the cut hours' events within it (%(cut)s, from raw events). Usage whose model has no
+# rate shows with an empty rate. Both sides start from periods that overlap the range.
 _WINDOWS_RATED = """
 WITH period AS (
-    SELECT p.id, date_trunc('hour', p.starts_at, 'UTC') AS first_hour,
-           date_trunc('hour', p.ends_at, 'UTC') AS end_hour,
-           v.rate_card_id, c.customer_key
+    SELECT p.id, p.starts_at, p.ends_at, v.rate_card_id, c.customer_key
       FROM billing_billingperiod p
       JOIN billing_planversion v ON v.id = p.plan_version_id
       JOIN billing_subscription s ON s.id = p.subscription_id
       JOIN billing_customer c ON c.id = s.customer_id
      WHERE p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
-), used AS (
-    SELECT period.id AS period_id, rate.id AS rate_id, m.code || ' ' || coalesce(w.dimensions->>'model', '') AS what,
-           sum(w.quantity) AS quantity
+), usage AS (
+    SELECT period.id AS period_id, m.code, w.dimensions->>'model' AS model, w.window_start AS at, w.quantity
       FROM period
-      JOIN metering_window w ON w.customer_key = period.customer_key
-                            AND w.window_start >= period.first_hour AND w.window_start < period.end_hour
+      JOIN metering_window w ON w.customer_key = period.customer_key AND w.window_start >= period.starts_at
+                            AND w.window_start < date_trunc('hour', period.ends_at, 'UTC')
       JOIN metering_meter m ON m.id = w.meter_id
+     UNION ALL
+    SELECT cut.period_id, cut.code, cut.model, greatest(cut.at, period.starts_at), cut.quantity
+      FROM jsonb_to_recordset(%(cut)s::jsonb)
+           AS cut (period_id bigint, code text, model text, at timestamptz, quantity numeric)
+      JOIN period ON period.id = cut.period_id
+), used AS (
+    SELECT period.id AS period_id, rate.id AS rate_id, usage.code || ' ' || coalesce(usage.model, '') AS what,
+           sum(usage.quantity) AS quantity
+      FROM usage
+      JOIN period ON period.id = usage.period_id
       LEFT JOIN LATERAL (
             SELECT r.id FROM billing_rate r
-             WHERE r.rate_card_id = period.rate_card_id AND r.meter_code = m.code
-               AND r.model = w.dimensions->>'model' AND r.effective_from <= w.window_start
+             WHERE r.rate_card_id = period.rate_card_id AND r.meter_code = usage.code
+               AND r.model = usage.model AND r.effective_from <= usage.at
              ORDER BY r.effective_from DESC LIMIT 1) rate ON true
+     WHERE usage.quantity <> 0
      GROUP BY 1, 2, 3
 ), accrued AS (
     SELECT a.period_id, l.rate_id, sum(l.quantity) AS quantity, sum(l.rated) AS rated
@@ -91,22 +101,101 @@ SELECT period.customer_key, period.id, coalesce(used.what, rate.meter_code || ' 
  ORDER BY 1, 2, 3
 """
 
-_USAGE_OUTSIDE_PERIODS = """
-SELECT w.customer_key, count(*), min(w.window_start)
-  FROM metering_window w
-  JOIN billing_customer c ON c.customer_key = w.customer_key
- WHERE w.window_start >= %(range_start)s AND w.window_start < %(range_end)s AND w.quantity <> 0
-   AND NOT EXISTS (
-        SELECT FROM billing_subscription s JOIN billing_billingperiod p ON p.subscription_id = s.id
-         WHERE s.customer_id = c.id AND date_trunc('hour', p.starts_at, 'UTC') <= w.window_start
-           AND date_trunc('hour', p.ends_at, 'UTC') > w.window_start)
- GROUP BY 1 ORDER BY 1
+# Where a period begins or ends within an hour: the parts of these hours that are the period's.
+_CUT_HOURS = """
+SELECT c.customer_key, p.id, part.starts_at, part.ends_at
+  FROM billing_billingperiod p
+  JOIN billing_subscription s ON s.id = p.subscription_id
+  JOIN billing_customer c ON c.id = s.customer_id
+ CROSS JOIN LATERAL (VALUES
+       (p.starts_at, least(date_trunc('hour', p.starts_at, 'UTC') + interval '1 hour', p.ends_at)),
+       (greatest(date_trunc('hour', p.ends_at, 'UTC'), p.starts_at), p.ends_at)) AS part (starts_at, ends_at)
+ WHERE p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
+   AND part.ends_at > part.starts_at AND part.ends_at - part.starts_at < interval '1 hour'
+   AND EXISTS (SELECT FROM metering_window w
+                WHERE w.customer_key = c.customer_key
+                  AND w.window_start = date_trunc('hour', part.starts_at, 'UTC'))
+ GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3
 """
+
+# Windows of hours that no period covers in full, with the parts that periods do cover.
+_HOURS_NOT_COVERED = """
+WITH used AS (
+    SELECT w.customer_key, w.window_start, count(*) AS windows
+      FROM metering_window w
+      JOIN billing_customer c ON c.customer_key = w.customer_key
+     WHERE w.window_start >= %(range_start)s AND w.window_start < %(range_end)s AND w.quantity <> 0
+     GROUP BY 1, 2
+)
+SELECT used.customer_key, used.window_start, used.windows,
+       coalesce(array_agg(p.starts_at ORDER BY p.starts_at) FILTER (WHERE p.id IS NOT NULL), '{}'),
+       coalesce(array_agg(p.ends_at ORDER BY p.starts_at) FILTER (WHERE p.id IS NOT NULL), '{}')
+  FROM used
+  JOIN billing_customer c ON c.customer_key = used.customer_key
+  LEFT JOIN (billing_subscription s JOIN billing_billingperiod p ON p.subscription_id = s.id)
+    ON s.customer_id = c.id AND p.starts_at < used.window_start + interval '1 hour' AND p.ends_at > used.window_start
+ GROUP BY 1, 2, 3
+HAVING coalesce(sum(least(p.ends_at, used.window_start + interval '1 hour') - greatest(p.starts_at, used.window_start)),
+                interval '0') < interval '1 hour'
+ ORDER BY 1, 2
+"""
+HOUR = timedelta(hours=1)
+
+
+def _cut_usage(scope: Scope) -> tuple[str, set[int]]:
+    """The usage of hours that a period's boundary cuts, of the part within the period, as JSON for the statement; and
+    the periods of which it cannot be told, as the events of such an hour are in an archive."""
+    found, archived = [], set()
+    for customer_key, period_id, starts_at, ends_at in rows(_CUT_HOURS, scope.bounds):
+        try:
+            windows = metering.windows_between(customer_key, starts_at, ends_at)
+        except metering.EventsArchived:
+            archived.add(period_id)
+            continue
+        found += [
+            {
+                "period_id": period_id,
+                "code": window.meter_code,
+                "model": window.dimensions.get("model"),
+                "at": window.window_start.isoformat(),
+                "quantity": str(window.quantity),
+            }
+            for window in windows
+        ]
+    return json.dumps(found), archived
+
+
+def _outside_periods(scope: Scope) -> list[tuple[str, int, datetime]]:
+    """By customer, how many windows hold usage of instants in no billing period, and the first of them."""
+    outside: dict[str, list[datetime]] = {}
+    for customer_key, hour, windows, starts, ends in rows(_HOURS_NOT_COVERED, scope.bounds):
+        found = windows if not starts else _used_in_gaps(customer_key, hour, starts, ends)
+        if found:
+            outside.setdefault(customer_key, []).extend([hour] * found)
+    return [(customer_key, len(hours), min(hours)) for customer_key, hours in outside.items()]
+
+
+def _used_in_gaps(customer_key: str, hour: datetime, starts: list[datetime], ends: list[datetime]) -> int:
+    """How many windows of the hour hold usage in the gaps between periods; none that can be told, where its events are
+    in an archive."""
+    if metering.archived_months_between(hour, hour + HOUR):
+        return 0
+    edges = [hour, *(edge for pair in zip(starts, ends, strict=True) for edge in pair), hour + HOUR]
+    gaps = [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
+    return sum(
+        bool(window.quantity) for start, end in gaps for window in metering.windows_between(customer_key, start, end)
+    )
 
 
 def windows_rated(scope: Scope) -> Findings:
     """Per period and rate: quantity in windows = quantity accrued, and quantity x price = amount accrued."""
-    for customer_key, period_id, what, rate_id, used, accrued, rated, price, unit in rows(_WINDOWS_RATED, scope.bounds):
+    cut, archived = _cut_usage(scope)
+    for customer_key, period_id, what, rate_id, used, accrued, rated, price, unit in rows(
+        _WINDOWS_RATED, {**scope.bounds, "cut": cut}
+    ):
+        if period_id in archived:
+            yield SetAside(1)
+            continue
         subject = f"period {period_id}, {what}"
         yield Pair(
             subject=f"{subject}: quantity",
@@ -129,7 +218,7 @@ def windows_rated(scope: Scope) -> Findings:
                 right=rated,
                 explanation="The accrued quantity was not priced at this rate: compare its lines with the rate.",
             )
-    for customer_key, windows, first in rows(_USAGE_OUTSIDE_PERIODS, scope.bounds):
+    for customer_key, windows, first in _outside_periods(scope):
         yield Pair(
             subject=f"usage outside every billing period, first {first:%Y-%m-%dT%H:00Z}",
             customer_key=customer_key,

@@ -149,6 +149,14 @@ def _find_finalized(intent_id: str, target: str, params: StripeDict) -> StripeDi
     return None if invoice["status"] == "draft" else invoice
 
 
+def _find_invoice(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    return _by_intent("/v1/invoices", intent_id, customer=params["customer"])
+
+
+def _find_credit_note(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    return _by_intent("/v1/credit_notes", intent_id, invoice=params["invoice"])
+
+
 Find = Callable[[str, str, StripeDict], StripeDict | None]
 
 
@@ -175,6 +183,8 @@ OPERATIONS: dict[str, Operation] = {
     "prices.create": Operation("/v1/prices", "/v1/prices/{id}", _find_price, "object"),
     "subscriptions.create": Operation("/v1/subscriptions", "/v1/subscriptions/{id}", _find_subscription, "object"),
     "subscriptions.update": Operation("/v1/subscriptions/{target}", "/v1/subscriptions/{id}"),
+    "invoices.create": Operation("/v1/invoices", "/v1/invoices/{id}", _find_invoice, "object"),
+    "credit_notes.create": Operation("/v1/credit_notes", "/v1/credit_notes/{id}", _find_credit_note, "object"),
     "invoices.update": Operation("/v1/invoices/{target}", "/v1/invoices/{id}"),
     "invoices.add_lines": Operation("/v1/invoices/{target}/add_lines", "/v1/invoices/{id}", _find_added_lines, "lines"),
     "invoices.finalize": Operation("/v1/invoices/{target}/finalize", "/v1/invoices/{id}", _find_finalized),

@@ -1,11 +1,15 @@
 """Subscriptions and their billing periods to read, with links down to what a period's figures are made of."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 
 from billing.admin_links import link, list_url, page_link, windows_url
+from billing.catalog.admin import late_policy_text
+from billing.invoicing import late_page
 from billing.money_text import exact_text
 from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
 from billing.stripe.dashboard import object_text
@@ -75,11 +79,13 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
     search_fields = ("subscription__customer__customer_key", "subscription__customer__name")
     linked_by = frozenset({"subscription__id__exact", "subscription__customer__id__exact", "ends_at__lte"})
     ordering = ("-starts_at", "-id")
+    change_form_outer_before_template = "admin/billing/billingperiod/late_usage.html"
     fields = (
         "customer_link",
         "starts_at",
         "ends_at",
         "terms_link",
+        "late_policy_text",
         "seats",
         "allowance_text",
         "state_label",
@@ -97,6 +103,19 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
     @display(description="Terms")
     def terms_link(self, period: BillingPeriod) -> str:
         return page_link("billing.planversion", period.plan_version_id, period.plan_version)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        period = self.get_object(request, object_id)
+        if period is not None and request.user.has_perm("billing.view_lateusage"):
+            extra_context = {**(extra_context or {}), "late_usage": late_page.of_period(period)}
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        return response
+
+    @display(description="Late usage")
+    def late_policy_text(self, period: BillingPeriod) -> str:
+        return late_policy_text(period.plan_version)
 
     @display(description="Allowance", ordering="allowance")
     def allowance_text(self, period: BillingPeriod) -> str:

@@ -39,17 +39,6 @@ def floor_hour(at: datetime) -> datetime:
     return _in_utc(at).replace(minute=0, second=0, microsecond=0)
 
 
-def usage_hours(starts_at: datetime, ends_at: datetime) -> tuple[datetime, datetime]:
-    """
-    Return the range of full hours whose usage belongs to the period [starts_at, ends_at).
-
-    Usage is aggregated by hour, so an hour in which one period ends and the next begins has to go to one of them: the
-    later one. Neighbouring periods so share no hour and leave none out, and the hour of a subscription's first
-    minutes is billed.
-    """
-    return floor_hour(starts_at), floor_hour(ends_at)
-
-
 def last_instant(ends_at: datetime) -> datetime:
     """Return the last representable instant before the exclusive end of a period."""
     return ends_at - timedelta(microseconds=1)

@@ -14,12 +14,28 @@ register = template.Library()
 
 # Words of all rooms, in the colour of what they ask of the reader: nothing, patience, or to act.
 _TONES: Mapping[str, str] = {
-    **dict.fromkeys(("paid", "succeeded", "active", "done", "finalized", "closed", "within_limit", "approved"), "good"),
+    **dict.fromkeys(
+        ("paid", "succeeded", "active", "done", "finalized", "closed", "within_limit", "approved", "settled"), "good"
+    ),
     **dict.fromkeys(
         ("draft", "processing", "received", "intended", "trialing", "pending", "requires_action", "waiting"), "waiting"
     ),
+    **dict.fromkeys(("found", "correcting"), "waiting"),
+    "decision": "bad",
     **dict.fromkeys(
-        ("past_due", "failed", "dead", "refused", "rejected", "unpaid", "uncollectible", "held", "incomplete"), "bad"
+        (
+            "decision",
+            "past_due",
+            "failed",
+            "dead",
+            "refused",
+            "rejected",
+            "unpaid",
+            "uncollectible",
+            "held",
+            "incomplete",
+        ),
+        "bad",
     ),
 }
 

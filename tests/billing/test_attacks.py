@@ -19,6 +19,8 @@ from billing.invoicing.models import (
     InvoiceClose,
     InvoiceCloseStep,
     InvoiceLine,
+    LateCorrection,
+    LateCreditLine,
     PrepaidPurchase,
 )
 from billing.payments.models import (
@@ -30,7 +32,7 @@ from billing.payments.models import (
     Payout,
     Refund,
 )
-from billing.rating.models import UsageAccrualLine
+from billing.rating.models import LateProgress, LateUsage, UsageAccrualLine
 from billing.rating.operations import accrue_period
 from billing.rating.queries import latest_accrual
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
@@ -54,6 +56,7 @@ APPEND_ONLY = (
     "billing_invoiceclosestep",
     "billing_creditnoteline",
     "billing_absorbedusage",
+    "billing_latecreditline",
     "promotions_grantwithdrawal",
 )
 KEPT = (
@@ -68,6 +71,9 @@ KEPT = (
     "billing_invoiceline",
     "billing_invoiceclose",
     "billing_creditnote",
+    "billing_lateusage",
+    "billing_latecorrection",
+    "billing_lateprogress",
     "billing_prepaidpurchase",
     "billing_payment",
     "billing_refund",
@@ -109,6 +115,16 @@ REWRITES = (
     ("UPDATE billing_creditnote SET unwound_at = NULL", "billing_creditnote_unwound"),
     ("UPDATE billing_prepaidpurchase SET bonus_amount = 1e6", "billing_prepaidpurchase_terms"),
     ("UPDATE billing_prepaidpurchase SET grant_id = NULL", "billing_prepaidpurchase_granted"),
+    (
+        "UPDATE billing_planversion SET late_policy = 'absorb', late_absorb_up_to = 1 WHERE status = 'published'",
+        "billing_planversion_terms",
+    ),
+    ("UPDATE billing_lateusage SET events = 0", "billing_lateusage_facts"),
+    ("UPDATE billing_lateusage SET policy = 'absorb', rated_before = 1", "billing_lateusage_facts"),
+    ("UPDATE billing_lateusage SET outcome = 'other' WHERE state = 'settled'", "billing_lateusage_settled"),
+    ("UPDATE billing_latecorrection SET kind = 'debit_note'", "billing_latecorrection_intent"),
+    ("UPDATE billing_latecorrection SET finished_at = NULL, state = 'intended'", "billing_latecorrection_learned"),
+    ("UPDATE billing_latecorrection SET credit_note_id = NULL", "billing_latecorrection_learned"),
     ("UPDATE billing_outboxintent SET purpose = 'other'", "billing_outboxintent_intent"),
     ("""UPDATE billing_outboxintent SET params = '{"amount": 1}'""", "billing_outboxintent_intent"),
     ("UPDATE billing_outboxintent SET target = 'in_2'", "billing_outboxintent_intent"),
@@ -177,6 +193,18 @@ def _corrections(invoice: Invoice, period: BillingPeriod) -> None:
         credit_note=note, position=1, invoice_line=line, description="usage", amount_minor=10, discount_minor=0,
         exclusive_tax_minor=0, inclusive_tax_minor=0, stripe_line_id="cnli_1",
     )  # fmt: skip
+    LateUsage.objects.create(
+        accrual=line.accrual, policy="credit_or_debit_note", rated_before=0, unbilled_before=0, events=1, voided=0,
+        restored=0, windows=1, state="settled", outcome="-", settled_by="user:a", settled_at=NOVEMBER,
+    )  # fmt: skip
+    correction = LateCorrection.objects.create(
+        kind="credit_note", period=period, accrual=line.accrual, invoice=invoice, credit_note=note, state="done",
+        intended_by="user:a", created_at=NOVEMBER, finished_at=NOVEMBER,
+    )  # fmt: skip
+    LateCreditLine.objects.create(
+        correction=correction, invoice_line=line, quantity=-1, exact_amount=-1, amount_minor=-100, rounding=0
+    )
+    LateProgress.objects.create(pk=1, next_xid=1)
     PrepaidPurchase.objects.create(line=line, name="Top-up", grant=grant)
     GrantWithdrawal.objects.create(
         grant=grant, amount=1, reason="-", idempotency_key="withdrawal", recorded_at=NOVEMBER

@@ -42,7 +42,7 @@ ROUNDS_MAX = 60
 CLIENT = Client()
 
 
-def catalog(*, fee_minor: int, included: str) -> dict[str, Any]:
+def catalog(*, fee_minor: int, included: str, **terms_of_late_usage: str) -> dict[str, Any]:
     """One plan and one model: 3 USD a million input tokens."""
     card = {
         "code": "card",
@@ -52,6 +52,7 @@ def catalog(*, fee_minor: int, included: str) -> dict[str, Any]:
         "models": [{"model": MODEL, "rates": {"input_tokens": "3", "output_tokens": "15"}}],
     }
     terms = {"currency": "USD", "fee_minor": fee_minor, "included_amount": included, "rate_card": "card"}
+    terms |= terms_of_late_usage
     return {"rate_cards": [card], "plans": [{"code": "pro", "name": "Pro", "versions": [{"version": 1, **terms}]}]}
 
 
@@ -85,9 +86,9 @@ class Crasher:
 
 
 class Thread:
-    """A world with one plan. `now` is a clock of ours that only the test moves."""
+    """A world with one plan. `now` is a clock of ours that only the test moves; `late` is the plan's late policy."""
 
-    def __init__(self, sandbox: SandboxProcess, *, fee_minor: int = 2000, included: str = "0") -> None:
+    def __init__(self, sandbox: SandboxProcess, *, fee_minor: int = 2000, included: str = "0", **late: str) -> None:
         self.sandbox = sandbox
         self.now = timezone.now()
         self._ids = count(1)
@@ -102,7 +103,7 @@ class Thread:
                 dimensions=["model"],
                 unit="tokens",
             )
-        load_catalog(catalog(fee_minor=fee_minor, included=included), now=self.now)
+        load_catalog(catalog(fee_minor=fee_minor, included=included, **late), now=self.now)
         sync_catalog_to_stripe(now=self.now)
         WebhookEndpoint.objects.create(
             id="we_tests",
@@ -138,15 +139,23 @@ class Thread:
         key = f"card:{customer_key}:{next(self._ids)}"
         use_payment_method(customer_id=customer.pk, payment_method=card, idempotency_key=key, now=self.now)
 
-    def use(self, tokens: int, *, at: datetime, customer_key: str = "ada") -> None:
-        """Usage that is in its windows when this returns; 1,000,000 input tokens cost 3 USD."""
+    def use(
+        self,
+        tokens: int,
+        *,
+        at: datetime,
+        customer_key: str = "ada",
+        model: str = MODEL,
+        meter: str = "input_tokens",
+    ) -> None:
+        """Accept usage; 1,000,000 input tokens cost 3 USD, output tokens 15."""
         event = UsageEventInput(
             id=f"event-{next(self._ids)}",
             source="tests",
             type="llm.request",
             subject=customer_key,
             time=at,
-            data={"model": MODEL, "input_tokens": tokens},
+            data={"model": model, meter: tokens},
         )
         result = ingest_events(events=[event], received_at=self.now)
         assert result.accepted == 1, result.outcomes

@@ -80,6 +80,8 @@ class Command(BaseCommand):
         table.add_column("part", justify="right")
         for code, result in run.checks.items():
             table.add_row(code, f"{result['checked']:,}", f"{result['discrepancies']:,}")
+            if "archived" in result:
+                table.add_row("  not compared, as their events are archived", f"{result['archived']:,}", "")
         table.add_row("all", f"{run.checked:,}", f"{run.discrepancy_count:,}", style="bold")
         console.print(table)
         for found in queries.discrepancies_of(run.pk):

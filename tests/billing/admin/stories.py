@@ -18,7 +18,7 @@ from billing.invoicing.models import (
     InvoiceLine,
 )
 from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Dispute, Payment, Payout, Refund
-from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
+from billing.rating.models import GrantDrawdown, LateUsage, UsageAccrual, UsageAccrualLine
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
 from billing.stripe.models import InboxEvent, OutboxIntent
 from billing.subscriptions.models import BillingPeriod, Subscription
@@ -81,6 +81,25 @@ def tell_story(number: int, **of_customer: Any) -> Story:
     )
 
 
+def _late(accrual: UsageAccrual) -> None:
+    LateUsage.objects.create(
+        accrual=accrual,
+        policy="absorb",
+        rated_before=Decimal(24),
+        unbilled_before=Decimal(0),
+        events=2,
+        voided=1,
+        restored=0,
+        first_received_at=NOVEMBER,
+        last_received_at=NOVEMBER,
+        first_window=OCTOBER,
+        last_window=OCTOBER,
+        windows=1,
+        state="decision",
+        outcome="6 USD of late usage is more than the 5 USD the contract absorbs",
+    )
+
+
 def _accrue(period: BillingPeriod, rate: Rate, grant: CreditGrant) -> UsageAccrual:
     figures = {"rated": Decimal(30), "included": Decimal(20), "credited": Decimal(4), "unbilled": Decimal(6)}
     accrual = UsageAccrual.objects.create(
@@ -88,6 +107,7 @@ def _accrue(period: BillingPeriod, rate: Rate, grant: CreditGrant) -> UsageAccru
     )
     UsageAccrualLine.objects.create(accrual=accrual, rate=rate, quantity=Decimal(6_000_000), **figures)
     GrantDrawdown.objects.create(accrual=accrual, rate=rate, grant=grant, amount=Decimal(4))
+    _late(accrual)
     return accrual
 
 

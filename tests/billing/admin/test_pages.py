@@ -31,6 +31,7 @@ OPENED_BY = {
     "billing.invoiceclose": EVERYBODY,
     "billing.creditnote": EVERYBODY,
     "billing.absorbedusage": EVERYBODY,
+    "billing.lateusage": EVERYBODY,
     "billing.payment": {CUSTOMER_SUCCESS, FINANCE},
     "billing.refund": {CUSTOMER_SUCCESS, FINANCE},
     "billing.dispute": {CUSTOMER_SUCCESS, FINANCE},

@@ -6,15 +6,19 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from billing.invoicing.models import Invoice, InvoiceLine
+from billing.overview import Figure
 from billing.rating.models import UsageAccrualLine
 from config.roles import CUSTOMER_SUCCESS, ENGINEERING, FINANCE
+from metering.models import Alarm
 from tests.billing.admin.stories import Story, tell_story
-from tests.factories import CreditGrantFactory, CustomerFactory
+from tests.factories import NOVEMBER, CreditGrantFactory, CustomerFactory
 
 SignIn = Callable[[str], Client]
 HOSTILE = '<script>alert("x")</script>\'"&{{ 7|add:7 }}'
@@ -24,6 +28,11 @@ def text_of(client: Client, address: str) -> str:
     response = client.get(address)
     assert response.status_code == 200
     return response.content.decode()
+
+
+def figures_of(client: Client) -> list[Figure]:
+    figures: list[Figure] = client.get(reverse("admin:index")).context["health_figures"]
+    return figures
 
 
 def customer_page(story: Story) -> str:
@@ -93,7 +102,7 @@ class TestCustomerPage:
         assert client.get(reverse("admin:billing_customer_by_key", args=["nobody"])).status_code == 404
 
 
-CUSTOMER_PAGE_QUERIES = 25
+CUSTOMER_PAGE_QUERIES = 26
 
 
 class TestWhyWasICharged:
@@ -178,6 +187,51 @@ class TestOverview:
         }
         assert "Discrepancies" not in seen[CUSTOMER_SUCCESS]
         assert "Discrepancies" in seen[FINANCE]
+
+    def test_leads_from_conservation_to_its_proof_or_else_to_the_events(self, sign_in: SignIn) -> None:
+        tell_story(1)
+
+        proof, events = reverse("admin:metering_conservation"), reverse("admin:metering_usageevent_changelist")
+        led = {
+            role: [figure.url for figure in figures_of(sign_in(role)) if figure.name == "Events × meters"]
+            for role in (FINANCE, CUSTOMER_SUCCESS)
+        }
+        assert led == {FINANCE: [proof], CUSTOMER_SUCCESS: [events]}
+
+    def test_counts_late_usage_and_alarms_and_leads_to_exactly_those(self, sign_in: SignIn) -> None:
+        tell_story(1)
+        settled = tell_story(2).accrual.late
+        type(settled).objects.filter(pk=settled.pk).update(state="settled", settled_by="x", settled_at=NOVEMBER)
+        opened = {
+            "kind": "quarantine",
+            "expected": "none",
+            "seen": "7",
+            "opened_at": NOVEMBER,
+            "last_seen_at": NOVEMBER,
+        }
+        Alarm.objects.create(subject="a", **opened)
+        Alarm.objects.create(subject="b", closed_at=NOVEMBER, **opened)
+        client = sign_in(FINANCE)
+
+        found = {figure.name: figure for figure in figures_of(client)}
+
+        for name in ("Late usage to decide", "Open alarms"):
+            assert found[name].value == "1"
+            assert client.get(found[name].url).context["cl"].result_count == 1
+
+    def test_asks_as_often_whatever_there_is(self, sign_in: SignIn) -> None:
+        client, address = sign_in("superuser"), reverse("admin:index")
+        tell_story(1)
+        text_of(client, address)  # the charts are kept for a minute
+        with CaptureQueriesContext(connection) as one:
+            text_of(client, address)
+        tell_story(2)
+        Alarm.objects.create(kind="quarantine", subject="a", seen="7", opened_at=NOVEMBER, last_seen_at=NOVEMBER)
+
+        with CaptureQueriesContext(connection) as more:
+            text_of(client, address)
+
+        assert len(more) == len(one)
 
     def test_lets_no_script_run_that_stands_in_a_page(self, sign_in: SignIn) -> None:
         policy = sign_in(FINANCE).get(reverse("admin:index")).headers["Content-Security-Policy"]

@@ -22,7 +22,7 @@ from billing.catalog.operations import (
     publish_plan_version,
 )
 from billing.catalog.queries import published_plan_version, rates_for
-from metering.operations import UsageEventInput, ingest_events, register_subjects
+from metering.operations import UsageEventInput, define_meter, ingest_events, register_subjects
 from tests.factories import NOVEMBER, OCTOBER, PlanVersionFactory, RateCardFactory, RateFactory
 
 pytestmark = pytest.mark.django_db
@@ -260,3 +260,35 @@ def test_the_command_says_kindly_what_is_wrong_with_a_file(tmp_path: Path, conte
     with pytest.raises(CommandError, match=r"catalogue\.yaml") as refusal:
         call_command("load_catalog", str(file))
     assert refusal.value.returncode == 2
+
+
+class TestLateUsage:
+    def terms(self, **late: str) -> dict[str, Any]:
+        catalog = document()
+        catalog["plans"][0]["versions"][0] |= late
+        return catalog
+
+    def test_goes_onto_the_next_invoice_unless_the_contract_says_otherwise(self) -> None:
+        load_catalog(self.terms(), now=NOVEMBER)
+
+        assert PlanVersion.objects.first().late_policy == "next_invoice"  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize(
+        "late",
+        [{"late_policy": "absorb"}, {"late_absorb_up_to": "5"}, {"late_policy": "absorb", "late_absorb_up_to": "0"}],
+    )
+    def test_is_absorbed_up_to_an_amount_or_not_at_all(self, late: dict[str, str]) -> None:
+        with pytest.raises(CatalogInvalid, match="late_absorb_up_to must be above zero with late_policy absorb"):
+            load_catalog(self.terms(**late), now=NOVEMBER)
+
+
+@pytest.mark.parametrize("aggregation", ["max", "min", "last", "unique_count", "time_weighted_average"])
+def test_a_rate_for_a_meter_whose_hours_do_not_add_up_is_refused(aggregation: str) -> None:
+    path = "data.input_tokens"
+    define_meter(
+        code="input_tokens", event_type="x", value_path=path, aggregation=aggregation, dimensions=["model"], unit="t"
+    )
+
+    with pytest.raises(CatalogConflict, match=f"whose aggregation {aggregation} cannot be rated by the hour"):
+        load_catalog(document(), now=NOVEMBER)
+    assert not Rate.objects.exists()

@@ -151,10 +151,10 @@ class TestAccruePeriod:
         assert accrual.journal_entry_id is None
         assert [one.quantity for one in queries.rate_totals(period.pk)] == [77]
 
-    def test_takes_the_hour_a_period_begins_in_and_leaves_the_hour_it_ends_in(self) -> None:
+    def test_ends_with_the_last_microsecond_before_the_next_period(self) -> None:
         period = october_of("acme", included="0")
         following = BillingPeriodFactory(subscription=period.subscription)
-        use_dollars("acme", NOVEMBER - timedelta(seconds=1), "1")
+        use_dollars("acme", NOVEMBER - timedelta(microseconds=1), "1")
         use_dollars("acme", NOVEMBER, "2")
 
         for one in (period, following):

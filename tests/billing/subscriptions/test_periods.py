@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.subscriptions.periods import boundary, floor_hour, last_instant, period_containing, usage_hours
+from billing.subscriptions.periods import boundary, floor_hour, last_instant, period_containing
 
 CASES = Path(__file__).resolve().parents[4] / "shared" / "data" / "cases" / "cases.json"
 EARLIEST, LATEST = datetime(2000, 1, 1), datetime(2060, 12, 31, 23, 59, 59)  # noqa: DTZ001  (hypothesis adds the zone)
@@ -81,22 +81,6 @@ class TestPeriodContaining:
 
     def test_a_boundary_belongs_to_the_period_it_begins(self) -> None:
         assert period_containing(utc(2026, 1, 31), utc(2026, 2, 28)) == (utc(2026, 2, 28), utc(2026, 3, 31))
-
-
-class TestUsageHours:
-    @given(anchors)
-    def test_of_neighbouring_periods_neither_overlap_nor_leave_a_gap(self, anchor: datetime) -> None:
-        starts = [boundary(anchor, months) for months in range(15)]
-        ranges = [usage_hours(*period) for period in pairwise(starts)]
-
-        assert all(before[1] == after[0] for before, after in pairwise(ranges))
-        assert all((start.minute, start.second, start.microsecond) == (0, 0, 0) for start, _ in ranges)
-
-    def test_holds_the_hour_in_which_the_period_begins_and_not_that_in_which_it_ends(self) -> None:
-        assert usage_hours(utc(2026, 10, 3, 12, 34, 56), utc(2026, 11, 3, 12, 34, 56)) == (
-            utc(2026, 10, 3, 12),
-            utc(2026, 11, 3, 12),
-        )
 
 
 def cases_of(calc: str) -> list[Any]:

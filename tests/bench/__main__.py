@@ -12,7 +12,17 @@ from rich.console import Console
 from config.stack import Stack, StackError, termination_raises
 from config.stack.template import STACK_ROOT
 
-ON_SERVICES = ("ingest", "close", "ledger", "ledger_api", "ledger_audit")
+ON_SERVICES = (
+    "ingest",
+    "ingest_history",
+    "imports",
+    "storm",
+    "close",
+    "ledger",
+    "ledger_api",
+    "ledger_audit",
+    "windows",
+)
 WITHOUT_SERVICES = ("stripe_sandbox",)
 BENCHMARKS = (*ON_SERVICES, *WITHOUT_SERVICES)
 

@@ -26,10 +26,11 @@ def tell_cpu(console: Console, folder: Path, key: str, port: int) -> None:
         return
     load = make_load(CPU_BATCHES)
     shipments = http_shipment(port, load.requests(key), b'"accepted":', HTTP_CONNECTIONS)
-    before = _cpu_by_kind(port)
+    before = _cpu_seconds(port)
     sent = send(folder, shipments)
-    after = _cpu_by_kind(port)
-    each = {kind: (after[kind] - before[kind]) / load.events * 1e6 for kind in after}
+    each: defaultdict[str, float] = defaultdict(float)
+    for process, seconds in _cpu_seconds(port).items():
+        each[process[1]] += (seconds - before.get(process, 0)) / load.events * 1e6
     console.print(
         f"CPU an event: web {each['web']:.1f} us, PostgreSQL {each['postgres']:.1f} us, "
         f"senders {sent.sender_cpu / load.events * 1e6:.1f} us"
@@ -45,14 +46,14 @@ def _processes() -> Iterator[tuple[Path, str]]:
             continue
 
 
-def _cpu_by_kind(port: int) -> dict[str, float]:
-    """CPU seconds so far. PostgreSQL's are those of whichever backends there are: connections stay open."""
-    seconds = {"web": 0.0, "postgres": 0.0}
+def _cpu_seconds(port: int) -> dict[tuple[str, str], float]:
+    """CPU seconds so far of each process of the web server and of PostgreSQL, by its number and kind."""
+    seconds = {}
     for folder, command in _processes():
         kind = "postgres" if command.startswith("postgres: ") else "web" if f"--port {port} " in command else ""
         if kind:
             user, system = (folder / "stat").read_text().rsplit(")", 1)[1].split()[11:13]
-            seconds[kind] += (int(user) + int(system)) / 100
+            seconds[folder.name, kind] = (int(user) + int(system)) / 100
     return seconds
 
 

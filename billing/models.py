@@ -2,7 +2,7 @@
 
 from billing.accounting.models import ManualEntry, ManualEntryDecision
 from billing.accounting.reports.models import FinanceReport
-from billing.catalog.models import Plan, PlanVersion, Rate, RateCard
+from billing.catalog.models import Allowance, Plan, PlanVersion, Product, Rate, RateCard
 from billing.customers.models import Customer
 from billing.invoicing.models import (
     AbsorbedUsage,
@@ -25,13 +25,22 @@ from billing.payments.models import (
     Payout,
     Refund,
 )
-from billing.rating.models import GrantDrawdown, LateProgress, LateUsage, UsageAccrual, UsageAccrualLine
+from billing.rating.models import (
+    AllowanceDrawdown,
+    GrantDrawdown,
+    LateProgress,
+    LateUsage,
+    UsageAccrual,
+    UsageAccrualLine,
+)
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
 from billing.stripe.models import InboxEvent, OutboxIntent
-from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.subscriptions.models import BillingPeriod, PeriodAddOn, PeriodAllowance, Subscription, SubscriptionAddOn
 
 __all__ = [
     "AbsorbedUsage",
+    "Allowance",
+    "AllowanceDrawdown",
     "BalanceTransaction",
     "BillingPeriod",
     "CreditNote",
@@ -57,14 +66,18 @@ __all__ = [
     "OutboxIntent",
     "Payment",
     "Payout",
+    "PeriodAddOn",
+    "PeriodAllowance",
     "Plan",
     "PlanVersion",
     "PrepaidPurchase",
+    "Product",
     "Rate",
     "RateCard",
     "ReconciliationRun",
     "Refund",
     "Subscription",
+    "SubscriptionAddOn",
     "UsageAccrual",
     "UsageAccrualLine",
 ]

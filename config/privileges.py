@@ -23,6 +23,7 @@ READ_ONLY_APPS = ("ledger",)
 APPEND_ONLY_TABLES: frozenset[str] = frozenset(
     {
         "billing_absorbedusage",
+        "billing_allowancedrawdown",
         "billing_balancetransaction",
         "billing_creditnoteline",
         "billing_creditnoterefund",
@@ -33,6 +34,8 @@ APPEND_ONLY_TABLES: frozenset[str] = frozenset(
         "billing_latecreditline",
         "billing_manualentry",
         "billing_manualentrydecision",
+        "billing_periodaddon",
+        "billing_periodallowance",
         "billing_rate",
         "billing_usageaccrual",
         "billing_usageaccrualline",
@@ -72,8 +75,11 @@ COLUMN_RIGHTS: dict[str, tuple[str, ...]] = {
         "UPDATE (reason, detail, resolved_at, resolved_by, outcome, dismissed_because)",
     ),
 }
-# What is worked out from raw events, and again from them where it went wrong.
-DERIVED_TABLES = frozenset({"metering_window_gauge", "metering_window_value"})
+# What is worked out from raw events, and again from them where it went wrong; and the terms of drafts, which a trigger
+# keeps from changing once they are approved.
+DELETABLE_TABLES = frozenset(
+    {"billing_allowance", "billing_planversion_bundled", "metering_window_gauge", "metering_window_value"}
+)
 # Functions that run as their owner and are closed to everybody else.
 APPLICATION_FUNCTIONS = frozenset(
     {
@@ -113,7 +119,7 @@ def rights_on(table: Table) -> tuple[str, ...]:
         return COLUMN_RIGHTS[table.name]
     if table.name in APPEND_ONLY_TABLES:
         return APPEND
-    if table.name in DERIVED_TABLES:
+    if table.name in DELETABLE_TABLES:
         return EVERYTHING
     return EVERYTHING if app is None else AMEND
 

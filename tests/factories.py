@@ -13,7 +13,7 @@ from django.db.models import Model
 from factory.declarations import LazyAttribute, Sequence, SubFactory
 from factory.django import DjangoModelFactory
 
-from billing.catalog.models import Plan, PlanVersion, Rate, RateCard
+from billing.catalog.models import Allowance, Plan, PlanVersion, Rate, RateCard
 from billing.catalog.operations import publish_plan_version
 from billing.customers.models import Customer
 from billing.customers.operations import create_customer
@@ -77,8 +77,12 @@ class RateFactory(ModelFactory[Rate]):
         model = Rate
 
     rate_card = SubFactory(RateCardFactory)
+
+    class Params:
+        model = "claude-opus-4.5"
+
     meter_code = "input_tokens"
-    model = "claude-opus-4.5"
+    dimensions = LazyAttribute(lambda rate: {"model": rate.model})
     unit_price = Decimal(5)
     unit_size = 1_000_000
     effective_from = datetime(2020, 1, 1, tzinfo=UTC)
@@ -108,8 +112,12 @@ class PlanVersionFactory(ModelFactory[PlanVersion]):
 
     @classmethod
     def _create(cls, model_class: type[PlanVersion], *args: Any, **values: Any) -> PlanVersion:
-        is_draft = values.pop("is_draft")
+        is_draft, included = values.pop("is_draft"), values.pop("included_amount")
         version = PlanVersion.objects.create(**values)
+        if included:
+            Allowance.objects.create(
+                plan_version=version, code="included", name="Included usage", position=1, amount=included
+            )
         return version if is_draft else publish_plan_version(plan_version_id=version.pk, now=OCTOBER)
 
 

@@ -18,10 +18,13 @@ def _fee(version: PlanVersion) -> str:
 
 
 def _included(version: PlanVersion) -> str:
-    return exact_text(version.included_amount, version.currency)
+    amounts = [exact_text(one.amount, version.currency) for one in version.allowances.all() if one.measure == "money"]
+    return ", ".join(amounts) or NOTHING
 
 
 def _price(rate: Rate) -> str:
+    if rate.unit_price is None or rate.unit_size is None:
+        return rate.get_charge_model_display()
     return f"{exact_text(rate.unit_price, rate.rate_card.currency)} per {quantity_text(Decimal(rate.unit_size))}"
 
 
@@ -38,7 +41,7 @@ class PlanVersionInline(ReadOnlyInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PlanVersion]:
         rows: QuerySet[PlanVersion] = super().get_queryset(request)
-        return rows.select_related("rate_card")
+        return rows.select_related("rate_card").prefetch_related("allowances")
 
     @display(description="Version")
     def version_link(self, version: PlanVersion) -> str:
@@ -83,6 +86,10 @@ class PlanVersionAdmin(ReadOnlyAdmin):
         "subscriptions_link",
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PlanVersion]:
+        rows: QuerySet[PlanVersion] = super().get_queryset(request)
+        return rows.prefetch_related("allowances")
+
     @display(description="Late usage")
     def late_usage(self, version: PlanVersion) -> str:
         return late_policy_text(version)
@@ -116,7 +123,7 @@ class PlanVersionAdmin(ReadOnlyAdmin):
 
 class RateInline(ReadOnlyInline):
     model = Rate
-    fields = ("model", "meter_code", "price", "effective_from")
+    fields = ("subject", "meter_code", "price", "effective_from")
     verbose_name_plural = "Rates"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Rate]:
@@ -141,8 +148,8 @@ class RateAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "rate_card", "price", "effective_from")
     list_select_related = ("rate_card",)
     list_filter = ("rate_card", "meter_code")
-    search_fields = ("model", "meter_code")
-    fields = ("card_link", "model", "meter_code", "price", "effective_from", "accrued_link")
+    search_fields = ("dimensions", "meter_code")
+    fields = ("card_link", "subject", "meter_code", "price", "effective_from", "accrued_link")
 
     @display(description="Price")
     def price(self, rate: Rate) -> str:

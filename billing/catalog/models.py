@@ -1,16 +1,21 @@
-"""What is sold and at what price. A published version and a rate, once written, never change (triggers in 0002)."""
+"""
+What is sold and at what price. What was approved or published, once written, never changes (triggers in 0002, 0008).
+
+A rate card says what usage costs; a plan version says what a plan's fee is, what usage it includes, and which card
+prices the rest. Several rows of one version number sell it in several currencies.
+"""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+
+from billing.rating.charges import ChargeModel
 
 
-class RateCard(models.Model):
-    """The unit prices that belong together, in one currency."""
+class Product(models.Model):
+    """What plans, add-ons and meters of one offer belong to, such as the editor."""
 
     code = models.CharField(max_length=64, unique=True)
     name = models.CharField(max_length=200)
-    currency = models.CharField(max_length=3)
-    source = models.CharField(max_length=300, blank=True, help_text="Where the prices were read, and when.")
 
     class Meta:
         ordering = ("code",)
@@ -19,41 +24,95 @@ class RateCard(models.Model):
         return self.name
 
 
-class Rate(models.Model):
+class RateCard(models.Model):
     """
-    The price of one meter for one model, from an instant on.
+    The unit prices that belong together, in one currency.
 
-    Rates are only added: the one with the latest `effective_from` at or before the start of a window applies to it.
+    A card may stand on another: what it does not price itself is priced by its base. So a contract's card holds what
+    was agreed otherwise and nothing else.
     """
-
-    rate_card = models.ForeignKey(RateCard, on_delete=models.PROTECT, related_name="rates")
-    meter_code = models.CharField(max_length=64)
-    model = models.CharField(max_length=100, help_text="The value of the dimension `model`.")
-    unit_price = models.DecimalField(
-        max_digits=38, decimal_places=12, help_text="Exact price, in the card's currency, of `unit_size` units."
-    )
-    unit_size = models.PositiveIntegerField(default=1_000_000, help_text="Units that unit_price buys.")
-    effective_from = models.DateTimeField()
-
-    class Meta:
-        ordering = ("rate_card_id", "model", "meter_code", "effective_from")
-        constraints = (
-            models.UniqueConstraint(
-                name="billing_rate_one_per_instant", fields=("rate_card", "meter_code", "model", "effective_from")
-            ),
-            models.CheckConstraint(name="billing_rate_price_not_negative", condition=Q(unit_price__gte=0)),
-            models.CheckConstraint(name="billing_rate_unit_size_positive", condition=Q(unit_size__gt=0)),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.model} {self.meter_code}"
-
-
-class Plan(models.Model):
-    """A product a customer subscribes to; its terms are in its versions."""
 
     code = models.CharField(max_length=64, unique=True)
     name = models.CharField(max_length=200)
+    currency = models.CharField(max_length=3)
+    base = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="overridden_by")
+    source = models.CharField(max_length=300, blank=True, help_text="Where the prices were read, and when.")
+
+    class Meta:
+        ordering = ("code",)
+        constraints = (models.CheckConstraint(name="billing_ratecard_not_its_own_base", condition=~Q(base=F("id"))),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Rate(models.Model):
+    """
+    The price of one meter for some values of its dimensions, from an instant on; or a charge that has no meter.
+
+    Rates are only added. Of those whose `dimensions` all agree with a window, the one that names most applies, on the
+    card before its base; of its dated ones the one with the latest `effective_from` at or before the usage.
+    """
+
+    rate_card = models.ForeignKey(RateCard, on_delete=models.PROTECT, related_name="rates")
+    meter_code = models.CharField(max_length=64, blank=True, help_text="Empty for a charge that needs no usage.")
+    dimensions = models.JSONField(
+        default=dict, blank=True, help_text='The values that usage must have, such as {"model": "auto"}; {} is any.'
+    )
+    charge_model = models.CharField(max_length=24, choices=ChargeModel, default=ChargeModel.PER_UNIT)
+    unit_price = models.DecimalField(
+        max_digits=38,
+        decimal_places=12,
+        null=True,
+        blank=True,
+        help_text="Exact price, in the card's currency, of `unit_size` units; of per_unit alone.",
+    )
+    unit_size = models.PositiveIntegerField(null=True, blank=True, help_text="Units that unit_price buys.")
+    terms = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Of every other charge model: what billing.rating.charges reads, amounts as text.",
+    )
+    effective_from = models.DateTimeField()
+
+    class Meta:
+        ordering = ("rate_card_id", "dimensions", "meter_code", "effective_from")
+        constraints = (
+            models.UniqueConstraint(
+                name="billing_rate_one_per_instant",
+                fields=("rate_card", "meter_code", "dimensions", "charge_model", "effective_from"),
+            ),
+            models.CheckConstraint(name="billing_rate_charge_model", condition=Q(charge_model__in=ChargeModel.values)),
+            models.CheckConstraint(
+                name="billing_rate_unit_price",
+                condition=Q(charge_model="per_unit", unit_price__gte=0, unit_size__gt=0, terms={})
+                | (~Q(charge_model="per_unit") & Q(unit_price=None, unit_size=None)),
+            ),
+            models.CheckConstraint(
+                name="billing_rate_meter",
+                condition=Q(meter_code="", charge_model__in=ChargeModel.without_meter(), dimensions={})
+                | (~Q(meter_code="") & ~Q(charge_model__in=ChargeModel.without_meter())),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.meter_code}".strip()
+
+    @property
+    def subject(self) -> str:
+        """What is priced, in a word: the values of its dimensions, or the charge."""
+        return " ".join(str(value) for _, value in sorted(self.dimensions.items())) or (
+            "" if self.meter_code else ChargeModel(self.charge_model).label
+        )
+
+
+class Plan(models.Model):
+    """What a customer subscribes to; its terms are in its versions. An add-on is subscribed to beside a plan."""
+
+    code = models.CharField(max_length=64, unique=True)
+    name = models.CharField(max_length=200)
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, null=True, blank=True, related_name="plans")
+    is_add_on = models.BooleanField(default=False)
     stripe_product_id = models.CharField(max_length=255, unique=True, null=True, blank=True)
 
     class Meta:
@@ -71,11 +130,31 @@ class LatePolicy(models.TextChoices):
     ABSORB = "absorb", "Absorbed up to an amount"
 
 
+class Interval(models.TextChoices):
+    """How long a billing period is, times `interval_count`."""
+
+    WEEK = "week", "Week"
+    MONTH = "month", "Month"
+    YEAR = "year", "Year"
+
+
+class Alignment(models.TextChoices):
+    """Where periods begin: where the subscription began, or with the calendar's week, month or year."""
+
+    ANCHOR = "anchor", "The day it began"
+    CALENDAR = "calendar", "The calendar"
+
+
 class PlanVersion(models.Model):
-    """The terms of a plan. Draft terms may change; published terms never do."""
+    """
+    The terms of a plan, in one currency. Draft terms may change; approved and published ones never do.
+
+    One with `only_for` is a contract: nobody else may subscribe to it.
+    """
 
     class Status(models.TextChoices):
         DRAFT = "draft", "Draft"
+        APPROVED = "approved", "Approved"
         PUBLISHED = "published", "Published"
         RETIRED = "retired", "Retired"
 
@@ -83,11 +162,30 @@ class PlanVersion(models.Model):
     version = models.PositiveIntegerField()
     status = models.CharField(max_length=20, choices=Status, default=Status.DRAFT)
     currency = models.CharField(max_length=3)
-    fee_minor = models.BigIntegerField(help_text="Recurring fee a month and seat, in minor units, billed in advance.")
-    included_amount = models.DecimalField(
-        max_digits=38,
-        decimal_places=12,
-        help_text="Usage a month and seat that the fee includes, in currency units; seats of one subscription pool it.",
+    only_for = models.ForeignKey(
+        "billing.Customer", on_delete=models.PROTECT, null=True, blank=True, related_name="contracts"
+    )
+    interval = models.CharField(max_length=8, choices=Interval, default=Interval.MONTH)
+    interval_count = models.PositiveSmallIntegerField(default=1)
+    alignment = models.CharField(max_length=10, choices=Alignment, default=Alignment.ANCHOR)
+    time_zone = models.CharField(max_length=64, default="UTC", help_text="Of the calendar; an anchor counts in UTC.")
+    trial_days = models.PositiveSmallIntegerField(default=0)
+    min_seats = models.PositiveIntegerField(default=1)
+    max_seats = models.PositiveIntegerField(null=True, blank=True)
+    fee_minor = models.BigIntegerField(
+        help_text="Recurring fee a period and seat, in minor units, billed in advance; 0 where fee_tiers says it."
+    )
+    fee_tiers = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='By seats: [{"up_to": 10, "unit_minor": 2000, "flat_minor": 0}, …], graduated, the last up_to null.',
+    )
+    bundled = models.ManyToManyField(
+        "self",
+        symmetrical=False,
+        blank=True,
+        related_name="bundled_in",
+        help_text="Versions of add-ons that the fee covers.",
     )
     rate_card = models.ForeignKey(RateCard, on_delete=models.PROTECT, related_name="plan_versions")
     late_policy = models.CharField(
@@ -103,19 +201,29 @@ class PlanVersion(models.Model):
         help_text="So much late usage of a period is given up without asking, in currency units.",
     )
     stripe_price_id = models.CharField(max_length=255, unique=True, null=True, blank=True)
+    approved_at = models.DateTimeField(null=True, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        ordering = ("plan__code", "version")
+        ordering = ("plan__code", "version", "currency")
         constraints = (
-            models.UniqueConstraint(name="billing_planversion_number", fields=("plan", "version")),
+            models.UniqueConstraint(name="billing_planversion_number", fields=("plan", "version", "currency")),
             models.CheckConstraint(name="billing_planversion_fee_not_negative", condition=Q(fee_minor__gte=0)),
             models.CheckConstraint(
-                name="billing_planversion_included_not_negative", condition=Q(included_amount__gte=0)
+                name="billing_planversion_fee_said_once", condition=Q(fee_minor=0) | Q(fee_tiers=[])
+            ),
+            models.CheckConstraint(
+                name="billing_planversion_interval",
+                condition=Q(interval__in=Interval.values, alignment__in=Alignment.values, interval_count__gte=1),
+            ),
+            models.CheckConstraint(
+                name="billing_planversion_seats",
+                condition=Q(min_seats__gte=1) & (Q(max_seats=None) | Q(max_seats__gte=F("min_seats"))),
             ),
             models.CheckConstraint(
                 name="billing_planversion_published_has_time",
-                condition=Q(status="draft") | Q(published_at__isnull=False),
+                condition=Q(status__in=("draft", "approved")) | Q(published_at__isnull=False),
             ),
             models.CheckConstraint(
                 name="billing_planversion_late_policy", condition=Q(late_policy__in=LatePolicy.values)
@@ -129,3 +237,61 @@ class PlanVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.plan_id and self.plan.name} v{self.version}"
+
+
+class Measure(models.TextChoices):
+    """What an allowance is an amount of."""
+
+    MONEY = "money", "Money"
+    UNITS = "units", "Units"
+
+
+class AtPlanChange(models.TextChoices):
+    """What becomes of an allowance when the plan changes within a period."""
+
+    PRORATE = "prorate", "Each plan's part of the period"
+    RESTART = "restart", "The new plan's whole allowance"
+    KEEP = "keep", "The old one until the period ends"
+
+
+class Allowance(models.Model):
+    """
+    Usage that a plan version includes, a pool of its own beside the version's others, used in order of `position`.
+
+    `covers` lists what it pays for, each entry {"meter_code": …, "dimensions": {name: [values]}} with either part
+    optional; [] is all usage. With `each_dimension` every value of that dimension, such as a member, has a pool of
+    its own and none takes from another's.
+    """
+
+    plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="allowances")
+    position = models.PositiveSmallIntegerField()
+    code = models.CharField(max_length=64)
+    name = models.CharField(max_length=200)
+    measure = models.CharField(max_length=8, choices=Measure, default=Measure.MONEY)
+    amount = models.DecimalField(
+        max_digits=38, decimal_places=12, help_text="A period (and seat): currency units, or units of usage."
+    )
+    is_per_seat = models.BooleanField(default=True, help_text="Times the seats, which share it.")
+    each_dimension = models.CharField(
+        max_length=64, blank=True, help_text="Instead of shared: for each value of this dimension, such as member."
+    )
+    covers = models.JSONField(default=list, blank=True)
+    at_plan_change = models.CharField(max_length=8, choices=AtPlanChange, default=AtPlanChange.PRORATE)
+
+    class Meta:
+        ordering = ("plan_version_id", "position")
+        constraints = (
+            models.UniqueConstraint(name="billing_allowance_code", fields=("plan_version", "code")),
+            models.UniqueConstraint(name="billing_allowance_position", fields=("plan_version", "position")),
+            models.CheckConstraint(name="billing_allowance_not_negative", condition=Q(amount__gte=0)),
+            models.CheckConstraint(
+                name="billing_allowance_words",
+                condition=Q(measure__in=Measure.values, at_plan_change__in=AtPlanChange.values),
+            ),
+            models.CheckConstraint(
+                name="billing_allowance_shared_one_way", condition=Q(each_dimension="") | Q(is_per_seat=False)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name

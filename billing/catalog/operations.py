@@ -24,7 +24,7 @@ from billing.catalog.document import (
     rates_of,
     read_document,
 )
-from billing.catalog.models import LatePolicy, Plan, PlanVersion, Rate, RateCard
+from billing.catalog.models import Allowance, LatePolicy, Plan, PlanVersion, Rate, RateCard
 from billing.stripe import outbox
 from metering.operations import InvalidMeter, define_meter
 from metering.queries import meters as metering_meters
@@ -172,7 +172,7 @@ def _load_rate_card(terms: RateCardTerms, *, now: datetime) -> int:
     )
     if card.currency != terms.currency:
         raise CatalogConflict(f"rate card {card.code} is in {card.currency}, not {terms.currency}")
-    stored = {(rate.meter_code, rate.model, rate.effective_from): rate for rate in card.rates.all()}
+    stored = {(rate.meter_code, rate.subject, rate.effective_from): rate for rate in card.rates.all()}
     priced = {(meter_code, model) for meter_code, model, _ in stored}
     added: dict[tuple[str, str, datetime], RateTerms] = {}
     for rate in rates_of(terms):
@@ -195,7 +195,7 @@ def _new_rate(card: RateCard, terms: RateTerms) -> Rate:
     return Rate(
         rate_card=card,
         meter_code=terms.meter_code,
-        model=terms.model,
+        dimensions={"model": terms.model},
         unit_price=terms.unit_price,
         unit_size=terms.unit_size,
         effective_from=terms.effective_from,
@@ -243,17 +243,29 @@ def _load_version(plan: Plan, terms: PlanVersionTerms, *, now: datetime) -> bool
     wanted = {
         "currency": terms.currency,
         "fee_minor": terms.fee_minor,
-        "included_amount": exact_amount(terms.included_amount, f"the amount that {what} includes"),
         "rate_card": card,
         "late_policy": terms.late_policy,
         "late_absorb_up_to": _late_absorb_up_to(terms, what),
     }
     version, created = PlanVersion.objects.get_or_create(plan=plan, version=terms.version, defaults=wanted)
     differing = [field for field, value in wanted.items() if getattr(version, field) != value]
+    differing += _load_included(version, exact_amount(terms.included_amount, f"the amount that {what} includes"))
     if differing and version.status != PlanVersion.Status.DRAFT:
         raise CatalogConflict(f"{what} is {version.status}; these cannot change: {', '.join(differing)}")
-    if differing:
+    if differing and not created:
         PlanVersion.objects.filter(pk=version.pk).update(**wanted)
     if terms.status == "published" and version.status == PlanVersion.Status.DRAFT:
         publish_plan_version(plan_version_id=version.pk, now=now)
     return created
+
+
+def _load_included(version: PlanVersion, amount: Decimal) -> list[str]:
+    """Bring the included usage of a draft to `amount`; return what differs of a version that is none."""
+    held = version.allowances.filter(code="included").first()
+    if (held is not None and held.amount == amount) or (held is None and not amount):
+        return []
+    if version.status == PlanVersion.Status.DRAFT:
+        Allowance.objects.update_or_create(
+            plan_version=version, code="included", defaults={"name": "Included usage", "position": 1, "amount": amount}
+        )
+    return ["included_amount"]

@@ -46,7 +46,12 @@ class PeriodFigures:
     @property
     def allowance_used_percent(self) -> int:
         """How much of the allowance is used, in whole percent, rounded down."""
-        return int(self.included * 100 / self.period.allowance) if self.period.allowance else 0
+        return int(self.included * 100 / self.allowance) if self.allowance else 0
+
+    @property
+    def allowance(self) -> Decimal:
+        """All allowances of the period that are in money, in currency units."""
+        return sum((one.amount or Decimal(0) for one in self.period.allowances.all()), Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ def subscriptions_of(customer: Customer) -> list[Subscription]:
 def periods_of(customer: Customer) -> list[PeriodFigures]:
     """The latest periods, newest first, each with what it has come to."""
     found = BillingPeriod.objects.filter(subscription__customer=customer).select_related("plan_version__plan")
+    found = found.prefetch_related("allowances")
     periods = list(found.order_by("-starts_at", "-id")[:PERIODS_SHOWN])
     sums = UsageAccrual.objects.filter(period__in=periods).values_list("period_id").order_by("period_id")
     amounts = {

@@ -10,7 +10,7 @@ from billing.rating import queries as rating_queries
 from billing.rating.models import UsageAccrual
 from billing.rating.operations import accrue_period
 from billing.rating.queries import RateTotals, Uninvoiced
-from billing.rating.rating import EXACT
+from billing.rating.rating import EXACT, ZERO
 from billing.subscriptions.models import BillingPeriod
 from billing.subscriptions.operations import close_period
 
@@ -38,7 +38,7 @@ def write_lines(*, invoice: Invoice, period: BillingPeriod, now: datetime) -> li
             rows += found
     covered = coverage_lines(
         included=rating_queries.period_totals(period.pk).included,
-        allowance=period.allowance,
+        allowance=sum((one.amount or ZERO for one in period.allowances.all()), ZERO),
         grants=[(grant.name, amount) for grant, amount in rating_queries.drawdowns(period.pk)],
         currency=currency,
     )
@@ -69,10 +69,10 @@ def _usage(rest: Uninvoiced, totals: Mapping[int, RateTotals]) -> RateUsage:
     rate, total = rest.rate, totals.get(rest.rate.pk)
     return RateUsage(
         rate_id=rate.pk,
-        model=rate.model,
+        subject=rate.subject,
         meter_code=rate.meter_code,
-        unit_price=rate.unit_price,
-        unit_size=rate.unit_size,
+        unit_price=rate.unit_price or ZERO,
+        unit_size=rate.unit_size or 1,
         quantity=rest.quantity,
         unbilled=rest.amount,
         covered=EXACT.add(total.included, total.credited) if total is not None else None,

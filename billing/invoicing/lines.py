@@ -21,7 +21,7 @@ class RateUsage:
     """
 
     rate_id: int
-    model: str
+    subject: str
     meter_code: str
     unit_price: Decimal
     unit_size: int
@@ -97,4 +97,4 @@ def _free(description: str) -> LineDraft:
 
 
 def _subject(usage: RateUsage) -> str:
-    return f"{usage.model} {usage.meter_code.replace('_', ' ')}"
+    return f"{usage.subject} {usage.meter_code.replace('_', ' ')}"

@@ -187,7 +187,7 @@ class UsageAccrualLineAdmin(FundingColumns, SummedList):
             start=period.starts_at,
             end=period.ends_at,
             meter_code=line.rate.meter_code,
-            dimension_model=line.rate.model,
+            dimension_model=line.rate.dimensions.get("model", ""),
         )
         return link(url, "Windows")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, localcontext
+from typing import Any
 
 from billing.rating.rating import EXACT, ZERO, RatingError
 from promotions.burn_down import GrantBalance, burn_order, usable
@@ -26,6 +27,35 @@ class RatedUsage:
     at: datetime
     rate_id: int
     amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowanceTerms:
+    """
+    An allowance of a period, as billing.PeriodAllowance tells; they are used in the order in which they are given.
+
+    `amount` is None for one without a limit. `covers` as in billing.Allowance; empty is all usage.
+    """
+
+    allowance_id: int
+    measure: str
+    amount: Decimal | None
+    each_dimension: str = ""
+    covers: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceUse:
+    """What an allowance paid: currency units, and the units it covered where it counts units."""
+
+    amount: Decimal = ZERO
+    quantity: Decimal = ZERO
+
+    def minus(self, other: "AllowanceUse") -> "AllowanceUse":
+        return AllowanceUse(EXACT.subtract(self.amount, other.amount), EXACT.subtract(self.quantity, other.quantity))
+
+    def is_zero(self) -> bool:
+        return not (self.amount or self.quantity)
 
 
 @dataclass(slots=True)
@@ -47,9 +77,10 @@ class Funding:
 
     by_rate: Mapping[int, RateFunding]
     drawdowns: Mapping[tuple[int, int], Decimal]
+    allowances: Mapping[tuple[int, int], AllowanceUse]
 
 
-def fund(usages: Iterable[RatedUsage], allowance: Decimal, grants: Iterable[GrantBalance]) -> Funding:
+def fund(usages: Iterable[RatedUsage], allowances: Sequence[AllowanceTerms], grants: Iterable[GrantBalance]) -> Funding:
     """
     Allocate the usage of a period, hour by hour and within an hour by rate id.
 
@@ -59,21 +90,27 @@ def fund(usages: Iterable[RatedUsage], allowance: Decimal, grants: Iterable[Gran
     drawdowns: dict[tuple[int, int], Decimal] = {}
     ordered = burn_order(grants)
     left = {grant.grant_id: grant.available for grant in ordered}
-    _require_not_negative([allowance, *left.values()])
+    pools: list[list[Any]] = [[one.allowance_id, one.amount or ZERO] for one in allowances]
+    used: dict[tuple[int, int], Decimal] = {}
+    _require_not_negative([*(one.amount or ZERO for one in allowances), *left.values()])
     with localcontext(EXACT):
-        allowance_left = allowance
         for usage in sorted(usages, key=lambda usage: (usage.at, usage.rate_id)):
             _require_not_negative([usage.amount])
             funding = by_rate.setdefault(usage.rate_id, RateFunding())
-            included = min(usage.amount, allowance_left)
-            allowance_left -= included
-            rest = usage.amount - included
-            funding.included += included
+            rest = usage.amount
+            for pool in pools:
+                included = min(rest, pool[1])
+                if included:
+                    pool[1] -= included
+                    rest -= included
+                    funding.included += included
+                    key = (usage.rate_id, pool[0])
+                    used[key] = used.get(key, ZERO) + included
             if rest:
                 unpaid = _burn(usage, rest, ordered, left, drawdowns)
                 funding.credited += rest - unpaid
                 funding.unbilled += unpaid
-    return Funding(by_rate, drawdowns)
+    return Funding(by_rate, drawdowns, {key: AllowanceUse(amount) for key, amount in used.items()})
 
 
 def _burn(

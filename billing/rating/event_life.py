@@ -19,7 +19,7 @@ from billing.money_text import exact_text, minor_text
 from billing.rating.models import UsageAccrualLine
 from billing.rating.queries import RateTotals, rate_totals
 from billing.rating.rating import ZERO, RatingError, explain, plain
-from billing.rating.target import MODEL_DIMENSION, rate_instant
+from billing.rating.target import described, rate_instant
 from billing.subscriptions.models import BillingPeriod
 from metering.event_life import LifeOfWindow, LifeStage
 
@@ -39,7 +39,7 @@ def stages(window: LifeOfWindow) -> Sequence[LifeStage]:
     found = [LifeStage(None, "Billing period", state, page_url("billing.billingperiod", period.pk), SEES_PERIOD)]
     rate = _rate_of(window, period)
     if rate is None:
-        text = f"No rate for {window.meter_code} of model {window.dimensions.get(MODEL_DIMENSION)!r} applies"
+        text = f"No rate for {window.meter_code} of {described(window.dimensions)} applies"
         return [*found, LifeStage(None, "Not rated", text, "", SEES_ACCRUAL)]
     found += [*_price(window, rate, period), *_accruals(window, rate, period), *_funding(rate, period)]
     return [*found, *_invoiced(rate, period)]
@@ -54,18 +54,15 @@ def _period_of(window: LifeOfWindow) -> BillingPeriod | None:
 
 
 def _rate_of(window: LifeOfWindow, period: BillingPeriod) -> Rate | None:
-    model = window.dimensions.get(MODEL_DIMENSION)
-    if model is None:
-        return None
     at = rate_instant(window.window_start, period.starts_at)
-    return rates_for(period.plan_version.rate_card_id).lookup(window.meter_code, model, at)
+    return rates_for(period.plan_version.rate_card_id).lookup(window.meter_code, window.dimensions, at)
 
 
 def _price(window: LifeOfWindow, rate: Rate, period: BillingPeriod) -> Iterator[LifeStage]:
     currency = period.plan_version.currency
     quantity = ZERO if window.is_void else window.quantity
     try:
-        text = explain(quantity, rate.unit_price, rate.unit_size, currency)
+        text = explain(quantity, rate.unit_price or ZERO, rate.unit_size or 1, currency)
     except RatingError as error:
         text = str(error)
     if window.is_void:

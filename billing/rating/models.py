@@ -64,6 +64,28 @@ class UsageAccrualLine(models.Model):
         return f"Line {self.pk} of accrual {self.accrual_id}"
 
 
+class AllowanceDrawdown(models.Model):
+    """What one accrual took from (or, below zero, gave back to) one allowance for one rate."""
+
+    accrual = models.ForeignKey(UsageAccrual, on_delete=models.PROTECT, related_name="allowance_drawdowns")
+    rate = models.ForeignKey("billing.Rate", on_delete=models.PROTECT, related_name="+")
+    allowance = models.ForeignKey("billing.PeriodAllowance", on_delete=models.PROTECT, related_name="drawdowns")
+    amount = models.DecimalField(max_digits=38, decimal_places=12, help_text="In currency units, exact.")
+    quantity = models.DecimalField(
+        max_digits=38, decimal_places=12, default=0, help_text="Of an allowance in units: the units it covered."
+    )
+
+    class Meta:
+        ordering = ("accrual_id", "rate_id", "allowance_id")
+        constraints = (
+            models.UniqueConstraint(name="billing_allowancedrawdown_once", fields=("accrual", "rate", "allowance")),
+            models.CheckConstraint(name="billing_allowancedrawdown_not_zero", condition=~(Q(amount=0) & Q(quantity=0))),
+        )
+
+    def __str__(self) -> str:
+        return f"Drawdown {self.pk} on allowance {self.allowance_id}"
+
+
 class GrantDrawdown(models.Model):
     """What one accrual took from (or, below zero, gave back to) one grant for one rate."""
 

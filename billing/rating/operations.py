@@ -14,19 +14,18 @@ from django.core.cache import cache
 from django.db import transaction
 
 from billing.accounting.usage import UsageChange, post_usage_accrued
-from billing.catalog.queries import rates_for
 from billing.customers.models import Customer
 from billing.rating import late, queries
-from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
+from billing.rating.models import AllowanceDrawdown, GrantDrawdown, UsageAccrual, UsageAccrualLine
 from billing.rating.rating import RatingError
-from billing.rating.target import PeriodTerms, UnratedUsage, burnable, target
+from billing.rating.target import PeriodTerms, PeriodUsage, UnratedUsage, burnable, target
+from billing.rating.terms import UsageArchived, read_usage, terms_of
 from billing.rating.totals import PeriodState
 from billing.subscriptions import periods
 from billing.subscriptions.models import BillingPeriod
 from ledger.operations import LedgerError
 from metering import operations as metering_operations
 from metering import queries as metering_queries
-from metering.queries import Window
 from promotions import operations as promotions_operations
 from promotions import queries as promotions_queries
 from promotions.burn_down import PAID, GrantBalance
@@ -38,8 +37,6 @@ __all__ = [
     "accrue_changed_periods",
     "accrue_period",
     "grants_for",
-    "terms_of",
-    "windows_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -56,14 +53,10 @@ class PeriodNotFound(RatingError):
     """No billing period has this id."""
 
 
-class UsageArchived(RatingError):
-    """A boundary of the period cuts an hour whose events are in an archive; nothing of the period was posted."""
-
-
 class _CountedUsage(NamedTuple):
-    """A period's windows, and how far arrivals are in them: by the time of receipt, and by the position."""
+    """A period's usage, and how far arrivals are in them: by the time of receipt, and by the position."""
 
-    windows: list[Window]
+    found: PeriodUsage
     aggregated_through: datetime
     counted_before_xid: int
 
@@ -93,10 +86,11 @@ def accrue_period(*, period_id: int, now: datetime) -> UsageAccrual | None:
         period = _locked_period(period_id)
         customer = period.subscription.customer
         promotions_operations.lock_grants(customer_key=customer.customer_key)
-        usage = _counted_usage(period)
+        terms = terms_of(period)
+        usage = _counted_usage(period, terms)
         posted = queries.posted_state(period_id)
         grants = grants_for(period, posted)
-        change = target(usage.windows, terms_of(period), grants).minus(posted)
+        change = target(usage.found, terms, grants, is_over=now >= period.ends_at).minus(posted)
         if change.is_empty():
             return None
         previous = queries.latest_accrual(period_id)
@@ -154,7 +148,7 @@ def _locked_period(period_id: int) -> BillingPeriod:
     return period
 
 
-def _counted_usage(period: BillingPeriod) -> _CountedUsage:
+def _counted_usage(period: BillingPeriod, terms: PeriodTerms) -> _CountedUsage:
     """
     Return the period's windows and the position up to which they count, which an advance must not move in between.
 
@@ -164,19 +158,11 @@ def _counted_usage(period: BillingPeriod) -> _CountedUsage:
     for _ in range(READS_MAX):
         # Read before the windows: an advance in between makes the windows newer than we say, never older.
         through, position = metering_queries.aggregated_through(), metering_queries.counted_before()
-        windows = windows_of(period)
+        key = period.subscription.customer.customer_key
+        found = read_usage(key, period.starts_at, period.ends_at, terms=[terms])
         if metering_queries.counted_before() == position:
             break
-    return _CountedUsage(windows, through, position)
-
-
-def windows_of(period: BillingPeriod) -> list[Window]:
-    """Return the windows of the period's own usage, its cut hours in part. Raises UsageArchived."""
-    key = period.subscription.customer.customer_key
-    try:
-        return metering_queries.windows_between(key, period.starts_at, period.ends_at)
-    except metering_queries.EventsArchived as error:
-        raise UsageArchived(f"period {period.pk} of {key}: {error}") from error
+    return _CountedUsage(found, through, position)
 
 
 def grants_for(period: BillingPeriod, posted: PeriodState) -> list[GrantBalance]:
@@ -187,11 +173,6 @@ def grants_for(period: BillingPeriod, posted: PeriodState) -> list[GrantBalance]
         return []
     by_others = queries.taken_by_other_periods([grant.grant_id for grant in grants], period_id=period.pk)
     return burnable(grants, by_this=posted.by_grant(), by_others=by_others)
-
-
-def terms_of(period: BillingPeriod) -> PeriodTerms:
-    """Return what the period's usage is priced by; one query."""
-    return PeriodTerms(period.starts_at, rates_for(period.plan_version.rate_card_id), period.allowance)
 
 
 def _post(
@@ -252,6 +233,12 @@ def _insert_parts(accrual: UsageAccrual, change: PeriodState) -> None:
             unbilled=amounts.unbilled,
         )
         for rate_id, amounts in change.by_rate.items()
+    )
+    AllowanceDrawdown.objects.bulk_create(
+        AllowanceDrawdown(
+            accrual=accrual, rate_id=rate_id, allowance_id=allowance_id, amount=use.amount, quantity=use.quantity
+        )
+        for (rate_id, allowance_id), use in change.allowances.items()
     )
     GrantDrawdown.objects.bulk_create(
         GrantDrawdown(accrual=accrual, rate_id=rate_id, grant_id=grant_id, amount=amount)

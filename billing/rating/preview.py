@@ -13,9 +13,9 @@ from decimal import Decimal
 from billing.admin_links import page_url
 from billing.catalog.models import LatePolicy
 from billing.rating import queries
-from billing.rating.operations import terms_of, windows_of
 from billing.rating.rating import EXACT, ZERO, RatingError, plain
-from billing.rating.target import burnable, target
+from billing.rating.target import PeriodUsage, burnable, target
+from billing.rating.terms import terms_of, usage_of
 from billing.rating.totals import Amounts, PeriodState
 from billing.subscriptions import periods
 from billing.subscriptions.models import BillingPeriod
@@ -76,7 +76,7 @@ def period_effects(affected: Iterable[BillingPeriod], changes: Sequence[WindowCh
     moved_before: dict[int, Decimal] = {}
     moved_after: dict[int, Decimal] = {}
     for period in affected:
-        windows = windows_of(period)
+        windows = usage_of(period).windows
         posted = queries.posted_state(period.pk)
         before = _target(period, windows, posted, moved_before)
         after = _target(period, changed(windows, _of_period(period, changes)), posted, moved_after)
@@ -135,7 +135,7 @@ def _outside(changes: Iterable[WindowChange], affected: Iterable[BillingPeriod])
 def _target(
     period: BillingPeriod, windows: Iterable[Window], posted: PeriodState, moved: Mapping[int, Decimal]
 ) -> PeriodState:
-    return target(windows, terms_of(period), _grants_after(period, posted, moved))
+    return target(PeriodUsage(list(windows)), terms_of(period), _grants_after(period, posted, moved), is_over=False)
 
 
 def _grants_after(period: BillingPeriod, posted: PeriodState, moved: Mapping[int, Decimal]) -> list[GrantBalance]:

@@ -9,7 +9,8 @@ from django.db.models import QuerySet, Sum
 
 from billing.catalog.models import Rate
 from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine, LateCorrection, LateCreditLine
-from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
+from billing.rating.allocation import AllowanceUse
+from billing.rating.models import AllowanceDrawdown, GrantDrawdown, UsageAccrual, UsageAccrualLine
 from billing.rating.rating import ZERO
 from billing.rating.totals import Amounts, PeriodState
 from promotions import queries as promotions_queries
@@ -111,11 +112,20 @@ def latest_accrual(period_id: int) -> UsageAccrual | None:
 
 
 def posted_state(period_id: int) -> PeriodState:
-    """Return what the accruals of the period add up to; two queries."""
+    """Return what the accruals of the period add up to; three queries."""
     drawn = GrantDrawdown.objects.filter(accrual__period_id=period_id)
     rows = _summed(drawn, by=["rate_id", "grant_id"], sums=["amount"])
     given = {(row["rate_id"], row["grant_id"]): row["amount_sum"] for row in rows}
-    return PeriodState(_amounts_by_rate(period_id), {key: amount for key, amount in given.items() if amount})
+    covered = AllowanceDrawdown.objects.filter(accrual__period_id=period_id)
+    rows = _summed(covered, by=["rate_id", "allowance_id"], sums=["amount", "quantity"])
+    included = {
+        (row["rate_id"], row["allowance_id"]): AllowanceUse(row["amount_sum"], row["quantity_sum"]) for row in rows
+    }
+    return PeriodState(
+        _amounts_by_rate(period_id),
+        {key: amount for key, amount in given.items() if amount},
+        {key: use for key, use in included.items() if not use.is_zero()},
+    )
 
 
 def taken_by_other_periods(grant_ids: Iterable[int], *, period_id: int) -> dict[int, Decimal]:
@@ -132,7 +142,7 @@ def _amounts_by_rate(period_id: int, **narrower: int) -> dict[int, Amounts]:
 
 
 def _rates(rate_ids: Iterable[int]) -> QuerySet[Rate]:
-    return Rate.objects.filter(pk__in=list(rate_ids)).order_by("model", "meter_code", "effective_from", "pk")
+    return Rate.objects.filter(pk__in=list(rate_ids)).order_by("dimensions", "meter_code", "effective_from", "pk")
 
 
 def _summed(rows: QuerySet[Any], *, by: Sequence[str], sums: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -4,20 +4,18 @@ preview shows. Reads nothing and writes nothing.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from billing.catalog.queries import RateTable
-from billing.rating.allocation import Funding, RatedUsage, fund
+from billing.rating.allocation import AllowanceTerms, Funding, RatedUsage, fund
 from billing.rating.rating import EXACT, ZERO, RatingError, plain, rate_usage
 from billing.rating.totals import Amounts, PeriodState
 from billing.subscriptions import periods
 from metering.queries import Window
 from promotions.burn_down import GrantBalance
-
-MODEL_DIMENSION = "model"
 
 
 class UnratedUsage(RatingError):
@@ -26,11 +24,19 @@ class UnratedUsage(RatingError):
 
 @dataclass(frozen=True, slots=True)
 class PeriodTerms:
-    """What a period's usage is priced by: its start (UTC), its rates, and its allowance in currency units."""
+    """What a period's usage is priced by: its interval (UTC), its rates, and its allowances in their order."""
 
     starts_at: datetime
+    ends_at: datetime
     rates: RateTable
-    allowance: Decimal
+    allowances: tuple[AllowanceTerms, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodUsage:
+    """The usage of a period and no other: its windows, those in part whose hour a boundary cuts."""
+
+    windows: Sequence[Window]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +47,15 @@ class _Usage:
     priced: list[RatedUsage]
 
 
-def target(windows: Iterable[Window], terms: PeriodTerms, grants: Iterable[GrantBalance]) -> PeriodState:
+def target(usage: PeriodUsage, terms: PeriodTerms, grants: Iterable[GrantBalance], *, is_over: bool) -> PeriodState:
     """
-    Return what the period comes to. `windows` hold the usage of the period and no other, its cut hours in part.
+    Return what the period comes to. `is_over` says that no more usage is to come but late: what a minimum still lacks
+    is owed then.
 
     Raises UnratedUsage naming the first window that has no rate, and other RatingErrors.
     """
-    usage = _priced(windows, terms)
-    return _state(usage, fund(usage.priced, terms.allowance, grants))
+    priced = _priced(usage.windows, terms)
+    return _state(priced, fund(priced.priced, terms.allowances, grants))
 
 
 def burnable(
@@ -73,6 +80,11 @@ def burnable(
     ]
 
 
+def described(dimensions: Mapping[str, str | None]) -> str:
+    """The dimensions of usage in words, such as model 'auto'."""
+    return ", ".join(f"{name} {value!r}" for name, value in sorted(dimensions.items())) or "no dimensions"
+
+
 def rate_instant(window_start: datetime, starts_at: datetime) -> datetime:
     """
     Return the instant whose rate and grants apply to an hour's usage: its start, or the period's within the hour.
@@ -90,15 +102,14 @@ def _priced(windows: Iterable[Window], terms: PeriodTerms) -> _Usage:
         if not window.quantity:
             continue
         at = rate_instant(window.window_start, terms.starts_at)
-        model = window.dimensions.get(MODEL_DIMENSION)
-        rate = terms.rates.lookup(window.meter_code, model, at) if model is not None else None
+        rate = terms.rates.lookup(window.meter_code, window.dimensions, at)
         if rate is None:
             raise UnratedUsage(
-                f"{plain(window.quantity)} {window.meter_code} of model {model!r} by {window.customer_key}"
-                f" at {window.window_start:%F %H:00} have no rate"
+                f"{plain(window.quantity)} {window.meter_code} of {described(window.dimensions)}"
+                f" by {window.customer_key} at {window.window_start:%F %H:00} have no rate"
             )
         quantities[rate.pk] = EXACT.add(quantities[rate.pk], window.quantity)
-        amount = rate_usage(window.quantity, rate.unit_price, rate.unit_size)
+        amount = rate_usage(window.quantity, rate.unit_price or ZERO, rate.unit_size or 1)
         priced.append(RatedUsage(at=at, rate_id=rate.pk, amount=amount))
     return _Usage(dict(quantities), priced)
 
@@ -114,4 +125,4 @@ def _state(usage: _Usage, funding: Funding) -> PeriodState:
         )
         for rate_id, share in funding.by_rate.items()
     }
-    return PeriodState(by_rate, funding.drawdowns)
+    return PeriodState(by_rate, funding.drawdowns, funding.allowances)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from billing.rating.allocation import AllowanceUse
 from billing.rating.rating import EXACT, ZERO
 
 
@@ -36,14 +37,16 @@ class Amounts:
 
 
 NOTHING = Amounts()
+UNUSED = AllowanceUse()
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodState:
-    """A period per rate id, and what each grant gave it per (rate id, grant id)."""
+    """A period per rate id, what each grant gave it per (rate id, grant id), and each allowance likewise."""
 
     by_rate: Mapping[int, Amounts] = field(default_factory=dict)
     drawdowns: Mapping[tuple[int, int], Decimal] = field(default_factory=dict)
+    allowances: Mapping[tuple[int, int], AllowanceUse] = field(default_factory=dict)
 
     def minus(self, posted: "PeriodState") -> "PeriodState":
         """Return the change from `posted` to this state, without what did not change."""
@@ -55,13 +58,18 @@ class PeriodState:
             key: EXACT.subtract(self.drawdowns.get(key, ZERO), posted.drawdowns.get(key, ZERO))
             for key in sorted({*self.drawdowns, *posted.drawdowns})
         }
+        allowances = {
+            key: self.allowances.get(key, UNUSED).minus(posted.allowances.get(key, UNUSED))
+            for key in sorted({*self.allowances, *posted.allowances})
+        }
         return PeriodState(
             {rate_id: change for rate_id, change in by_rate.items() if not change.is_zero()},
             {key: change for key, change in drawdowns.items() if change},
+            {key: change for key, change in allowances.items() if not change.is_zero()},
         )
 
     def is_empty(self) -> bool:
-        return not self.by_rate and not self.drawdowns
+        return not self.by_rate and not self.drawdowns and not self.allowances
 
     def total(self) -> Amounts:
         total = NOTHING

@@ -112,7 +112,8 @@ WITH credited_back AS (
      WHERE p.state = 'closed' AND p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
      GROUP BY 1, 2
 )
-SELECT c.customer_key, p.id, r.meter_code || ' ' || r.model, coalesce(accrued.amount, 0), coalesce(invoiced.amount, 0)
+SELECT c.customer_key, p.id, r.meter_code || ' ' || (r.dimensions->>'model'),
+       coalesce(accrued.amount, 0), coalesce(invoiced.amount, 0)
   FROM accrued
   FULL JOIN invoiced USING (period_id, rate_id)
   JOIN billing_billingperiod p ON p.id = period_id

@@ -80,7 +80,7 @@ WITH period AS (
       LEFT JOIN LATERAL (
             SELECT r.id FROM billing_rate r
              WHERE r.rate_card_id = period.rate_card_id AND r.meter_code = usage.code
-               AND r.model = usage.model AND r.effective_from <= usage.at
+               AND r.dimensions = jsonb_build_object('model', usage.model) AND r.effective_from <= usage.at
              ORDER BY r.effective_from DESC LIMIT 1) rate ON true
      WHERE usage.quantity <> 0
      GROUP BY 1, 2, 3
@@ -91,7 +91,8 @@ WITH period AS (
       JOIN billing_usageaccrualline l ON l.accrual_id = a.id
      GROUP BY 1, 2
 )
-SELECT period.customer_key, period.id, coalesce(used.what, rate.meter_code || ' ' || rate.model), rate.id,
+SELECT period.customer_key, period.id,
+       coalesce(used.what, rate.meter_code || ' ' || (rate.dimensions->>'model')), rate.id,
        coalesce(used.quantity, 0), coalesce(accrued.quantity, 0), coalesce(accrued.rated, 0),
        rate.unit_price, rate.unit_size
   FROM used
@@ -252,7 +253,9 @@ SELECT c.customer_key, a.id, a.revision, p.id, a.rated, a.included, a.credited, 
 """
 
 _ALLOWANCE = """
-SELECT c.customer_key, p.id, p.allowance, sum(a.rated), sum(a.included)
+SELECT c.customer_key, p.id,
+       coalesce((SELECT sum(amount) FROM billing_periodallowance WHERE period_id = p.id), 0),
+       sum(a.rated), sum(a.included)
   FROM billing_billingperiod p
   JOIN billing_subscription s ON s.id = p.subscription_id
   JOIN billing_customer c ON c.id = s.customer_id

@@ -7,13 +7,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 
-from billing.admin_links import link, list_url, page_link, windows_url
+from billing.admin_links import NOTHING, link, list_url, page_link, windows_url
 from billing.catalog.admin import late_policy_text
 from billing.invoicing import late_page
-from billing.money_text import exact_text
+from billing.money_text import exact_text, quantity_text
 from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
 from billing.stripe.dashboard import object_text
-from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.subscriptions.models import BillingPeriod, PeriodAllowance, Subscription
 
 STATUS_COLOURS = {
     Subscription.Status.ACTIVE.label: "success",
@@ -25,6 +25,19 @@ STATUS_COLOURS = {
 PERIOD_STATE_COLOURS = {BillingPeriod.State.OPEN.label: "info", BillingPeriod.State.CLOSED.label: "success"}
 
 
+def allowances_text(period: BillingPeriod) -> str:
+    """What the period includes, pool by pool."""
+    return ", ".join(_allowance_text(one, period.plan_version.currency) for one in period.allowances.all()) or NOTHING
+
+
+def _allowance_text(allowance: PeriodAllowance, currency: str) -> str:
+    if allowance.amount is None:
+        return f"{allowance.name}: everything"
+    if allowance.measure == PeriodAllowance.Measure.UNITS:
+        return f"{allowance.name}: {quantity_text(allowance.amount)} units"
+    return f"{allowance.name}: {exact_text(allowance.amount, currency)}"
+
+
 class BillingPeriodInline(ReadOnlyInline):
     model = BillingPeriod
     fields = ("period_link", "state", "seats", "allowance_text", "closed_at")
@@ -33,7 +46,7 @@ class BillingPeriodInline(ReadOnlyInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BillingPeriod]:
         rows: QuerySet[BillingPeriod] = super().get_queryset(request)
-        return rows.select_related("plan_version")
+        return rows.select_related("plan_version").prefetch_related("allowances")
 
     @display(description="Period")
     def period_link(self, period: BillingPeriod) -> str:
@@ -41,7 +54,7 @@ class BillingPeriodInline(ReadOnlyInline):
 
     @display(description="Allowance")
     def allowance_text(self, period: BillingPeriod) -> str:
-        return exact_text(period.allowance, period.plan_version.currency)
+        return allowances_text(period)
 
 
 @admin.register(Subscription)
@@ -95,6 +108,10 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
         "windows_link",
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BillingPeriod]:
+        rows: QuerySet[BillingPeriod] = super().get_queryset(request)
+        return rows.prefetch_related("allowances")
+
     @display(description="Customer")
     def customer_link(self, period: BillingPeriod) -> str:
         customer = period.subscription.customer
@@ -117,9 +134,9 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
     def late_policy_text(self, period: BillingPeriod) -> str:
         return late_policy_text(period.plan_version)
 
-    @display(description="Allowance", ordering="allowance")
+    @display(description="Allowance")
     def allowance_text(self, period: BillingPeriod) -> str:
-        return exact_text(period.allowance, period.plan_version.currency)
+        return allowances_text(period)
 
     @display(description="State", ordering="state", label=PERIOD_STATE_COLOURS)
     def state_label(self, period: BillingPeriod) -> str:

@@ -26,12 +26,18 @@ class Subscription(models.Model):
     status = models.CharField(max_length=20, choices=Status, default=Status.PENDING)
     started_at = models.DateTimeField(help_text="Start of the first period.")
     anchor_at = models.DateTimeField(help_text="Periods begin on this day of the month and at this time (UTC).")
+    trial_ends_at = models.DateTimeField(null=True, blank=True, help_text="Until then the whole usage is included.")
+    pinned_at = models.DateTimeField(null=True, blank=True, help_text="Since then no rollout moves it to other terms.")
+    pinned_because = models.CharField(max_length=500, blank=True)
     stripe_subscription_id = models.CharField(max_length=255, unique=True, null=True, blank=True)
 
     class Meta:
         ordering = ("id",)
         constraints = (
             models.CheckConstraint(name="billing_subscription_seats_positive", condition=Q(seats__gt=0)),
+            models.CheckConstraint(
+                name="billing_subscription_pinned_says_why", condition=Q(pinned_at=None) ^ ~Q(pinned_because="")
+            ),
             # Usage is attributed by customer key: two live subscriptions would bill the same usage twice.
             models.UniqueConstraint(
                 name="billing_subscription_one_live_per_customer",
@@ -42,6 +48,34 @@ class Subscription(models.Model):
 
     def __str__(self) -> str:
         return f"Subscription {self.pk}"
+
+
+class SubscriptionAddOn(models.Model):
+    """An add-on that a subscription has beside its plan, from `added_at` until `removed_at`."""
+
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="add_ons")
+    plan_version = models.ForeignKey("billing.PlanVersion", on_delete=models.PROTECT, related_name="+")
+    seats = models.PositiveIntegerField(default=1)
+    added_at = models.DateTimeField()
+    removed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("subscription_id", "id")
+        constraints = (
+            models.CheckConstraint(name="billing_subscriptionaddon_seats_positive", condition=Q(seats__gt=0)),
+            models.CheckConstraint(
+                name="billing_subscriptionaddon_not_empty",
+                condition=Q(removed_at=None) | Q(removed_at__gte=F("added_at")),
+            ),
+            models.UniqueConstraint(
+                name="billing_subscriptionaddon_once",
+                fields=("subscription", "plan_version"),
+                condition=Q(removed_at=None),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"Add-on {self.pk} of subscription {self.subscription_id}"
 
 
 class BillingPeriod(models.Model):
@@ -55,14 +89,16 @@ class BillingPeriod(models.Model):
         OPEN = "open", "Open"
         CLOSED = "closed", "Closed"
 
+    class Kind(models.TextChoices):
+        REGULAR = "regular", "Regular"
+        TRIAL = "trial", "Trial"
+
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="periods")
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     plan_version = models.ForeignKey("billing.PlanVersion", on_delete=models.PROTECT, related_name="+")
     seats = models.PositiveIntegerField()
-    allowance = models.DecimalField(
-        max_digits=38, decimal_places=12, help_text="Included usage of this period, all seats, in currency units."
-    )
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.REGULAR)
     state = models.CharField(max_length=10, choices=State, default=State.OPEN)
     closed_at = models.DateTimeField(null=True, blank=True)
 
@@ -70,7 +106,7 @@ class BillingPeriod(models.Model):
         ordering = ("subscription_id", "starts_at")
         constraints = (
             models.CheckConstraint(name="billing_period_not_empty", condition=Q(starts_at__lt=F("ends_at"))),
-            models.CheckConstraint(name="billing_period_allowance_not_negative", condition=Q(allowance__gte=0)),
+            models.CheckConstraint(name="billing_period_kind", condition=Q(kind__in=("regular", "trial"))),
             models.CheckConstraint(
                 name="billing_period_closed_has_time", condition=Q(state="open") ^ Q(closed_at__isnull=False)
             ),
@@ -85,3 +121,61 @@ class BillingPeriod(models.Model):
 
     def __str__(self) -> str:
         return f"{self.starts_at:%d %b %Y} – {self.ends_at:%d %b %Y}"
+
+
+class PeriodAddOn(models.Model):
+    """An add-on whose prices and allowances a period has, frozen with it; bundled ones cost nothing of their own."""
+
+    period = models.ForeignKey(BillingPeriod, on_delete=models.PROTECT, related_name="add_ons")
+    plan_version = models.ForeignKey("billing.PlanVersion", on_delete=models.PROTECT, related_name="+")
+    seats = models.PositiveIntegerField()
+    is_bundled = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ("period_id", "id")
+        constraints = (models.UniqueConstraint(name="billing_periodaddon_once", fields=("period", "plan_version")),)
+
+    def __str__(self) -> str:
+        return f"Add-on {self.pk} of period {self.period_id}"
+
+
+class PeriodAllowance(models.Model):
+    """
+    Usage that is included in a period, frozen at its start: an allowance of its terms with the seats counted in.
+
+    `amount` is in currency units or units of usage, for each value of `each_dimension` where there is one; none is
+    without a limit (a trial). The fields are those of billing.Allowance.
+    """
+
+    class Measure(models.TextChoices):
+        MONEY = "money", "Money"
+        UNITS = "units", "Units"
+        CAP = "cap", "Above the maximum commitment"
+
+    period = models.ForeignKey(BillingPeriod, on_delete=models.PROTECT, related_name="allowances")
+    position = models.PositiveSmallIntegerField()
+    code = models.CharField(max_length=64)
+    name = models.CharField(max_length=200)
+    measure = models.CharField(max_length=8, choices=Measure, default=Measure.MONEY)
+    amount = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+    each_dimension = models.CharField(max_length=64, blank=True)
+    covers = models.JSONField(default=list, blank=True)
+
+    class Meta:
+        ordering = ("period_id", "position")
+        constraints = (
+            models.UniqueConstraint(name="billing_periodallowance_code", fields=("period", "code")),
+            models.UniqueConstraint(name="billing_periodallowance_position", fields=("period", "position")),
+            models.CheckConstraint(
+                name="billing_periodallowance_not_negative", condition=Q(amount=None) | Q(amount__gte=0)
+            ),
+            models.CheckConstraint(
+                name="billing_periodallowance_measure", condition=Q(measure__in=("money", "units", "cap"))
+            ),
+            models.CheckConstraint(
+                name="billing_periodallowance_cap_has_amount", condition=~Q(measure="cap") | Q(amount__isnull=False)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name

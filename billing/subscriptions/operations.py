@@ -14,10 +14,10 @@ from django.db import transaction
 from billing.catalog.models import PlanVersion
 from billing.customers.models import Customer
 from billing.customers.operations import create_at_stripe, use_payment_method
-from billing.rating.rating import EXACT
+from billing.rating.terms import seated
 from billing.stripe import outbox
 from billing.subscriptions import periods
-from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.subscriptions.models import BillingPeriod, PeriodAllowance, Subscription
 from billing.subscriptions.queries import latest_period
 
 logger = logging.getLogger(__name__)
@@ -225,14 +225,23 @@ def _the_same(live: Subscription, *, plan_version: PlanVersion, seats: int, anch
 def _open(subscription: Subscription, *, starts_at: datetime, ends_at: datetime) -> BillingPeriod:
     """Insert a period; its terms are those of the subscription now."""
     terms = subscription.plan_version
-    return BillingPeriod.objects.create(
-        subscription=subscription,
-        starts_at=starts_at,
-        ends_at=ends_at,
-        plan_version=terms,
-        seats=subscription.seats,
-        allowance=EXACT.multiply(terms.included_amount, subscription.seats),
+    period = BillingPeriod.objects.create(
+        subscription=subscription, starts_at=starts_at, ends_at=ends_at, plan_version=terms, seats=subscription.seats
     )
+    PeriodAllowance.objects.bulk_create(
+        PeriodAllowance(
+            period=period,
+            position=position,
+            code=allowance.code,
+            name=allowance.name,
+            measure=allowance.measure,
+            amount=seated(allowance, subscription.seats),
+            each_dimension=allowance.each_dimension,
+            covers=allowance.covers,
+        )
+        for position, allowance in enumerate(terms.allowances.order_by("position"), start=1)
+    )
+    return period
 
 
 def _require_near(ours: datetime, stripes: datetime) -> None:

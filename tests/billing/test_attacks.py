@@ -94,13 +94,13 @@ REWRITES = (
     ("UPDATE billing_customer SET customer_key = 'other'", "billing_customer_identity"),
     ("UPDATE billing_customer SET currency = 'EUR'", "billing_customer_identity"),
     ("UPDATE billing_planversion SET fee_minor = 1 WHERE status = 'published'", "billing_planversion_terms"),
-    ("UPDATE billing_planversion SET included_amount = 1e6 WHERE status = 'published'", "billing_planversion_terms"),
+    ("UPDATE billing_allowance SET amount = 1e6", "billing_allowance_terms"),
     ("UPDATE billing_planversion SET version = 2 WHERE status = 'retired'", "billing_planversion_terms"),
     ("UPDATE billing_planversion SET status = 'draft' WHERE status = 'published'", "billing_planversion_status"),
     ("UPDATE billing_planversion SET status = 'published' WHERE status = 'retired'", "billing_planversion_status"),
     ("UPDATE billing_planversion SET stripe_price_id = 'p' WHERE status = 'published'", "billing_planversion_price"),
     ("UPDATE billing_planversion SET stripe_price_id = NULL WHERE status = 'published'", "billing_planversion_price"),
-    ("UPDATE billing_billingperiod SET allowance = 1e6", "billing_billingperiod_terms"),
+    ("UPDATE billing_billingperiod SET seats = 100", "billing_billingperiod_terms"),
     ("UPDATE billing_billingperiod SET ends_at = ends_at + interval '1 day'", "billing_billingperiod_terms"),
     ("UPDATE billing_billingperiod SET state = 'open', closed_at = NULL", "billing_billingperiod_closed"),
     ("UPDATE billing_billingperiod SET closed_at = closed_at + interval '1 day'", "billing_billingperiod_closed"),
@@ -315,9 +315,8 @@ class TestApplication:
         self, history: None, app_connection: psycopg.Connection
     ) -> None:
         overlapping = """
-            INSERT INTO billing_billingperiod (subscription_id, starts_at, ends_at, plan_version_id, seats, allowance,
-                                               state)
-            SELECT subscription_id, starts_at + interval '1 day', ends_at, plan_version_id, seats, allowance, 'open'
+            INSERT INTO billing_billingperiod (subscription_id, starts_at, ends_at, plan_version_id, seats, kind, state)
+            SELECT subscription_id, starts_at + interval '1 day', ends_at, plan_version_id, seats, 'regular', 'open'
             FROM billing_billingperiod
         """
         unfunded = """

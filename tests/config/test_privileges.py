@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from config.privileges import APPEND_ONLY_TABLES, APPLICATION_FUNCTIONS, DERIVED_TABLES, Table, rights_on
+from config.privileges import APPEND_ONLY_TABLES, APPLICATION_FUNCTIONS, DELETABLE_TABLES, Table, rights_on
 from tests.cleaning import Cleaner
 
 
@@ -46,7 +46,7 @@ class TestTheApplicationsRole:
         assert len(tables) >= 25
         for (table,) in tables:
             assert rows("SELECT has_table_privilege(%s, 'TRUNCATE')", table) == [(False,)], table
-            may_delete = table in DERIVED_TABLES
+            may_delete = table in DELETABLE_TABLES
             assert rows("SELECT has_table_privilege(%s, 'DELETE')", table) == [(may_delete,)], table
 
     def test_adds_to_facts_and_does_not_change_them(self) -> None:

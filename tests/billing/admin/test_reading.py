@@ -126,7 +126,7 @@ class TestWhyWasICharged:
 
         address = html.unescape(windows)
         assert client.get(address).status_code == 200
-        for named in (story.customer.customer_key, story.rate.meter_code, story.rate.model):
+        for named in (story.customer.customer_key, story.rate.meter_code, story.rate.subject):
             assert named in address
 
     def test_a_second_invoice_explains_only_what_the_first_did_not_bill(self, sign_in: SignIn) -> None:

@@ -64,7 +64,7 @@ class TestLoadCatalog:
         assert loaded == CatalogLoad(rate_cards=1, rates=2, plans=1, plan_versions=1)
         version = published_plan_version("pro")
         assert version is not None
-        assert (version.fee_minor, version.included_amount, version.published_at) == (2000, 20, OCTOBER)
+        assert (version.fee_minor, version.allowances.get().amount, version.published_at) == (2000, 20, OCTOBER)
 
     def test_loaded_again_changes_nothing(self) -> None:
         load_catalog(document(), now=OCTOBER)
@@ -206,8 +206,8 @@ class TestRateTable:
         table = rates_for(card.pk)
 
         instants = [OCTOBER - timedelta(microseconds=1), OCTOBER, NOVEMBER - timedelta(microseconds=1), NOVEMBER]
-        assert [table.lookup("input_tokens", first.model, at) for at in instants] == [None, first, first, second]
-        assert table.lookup("output_tokens", first.model, NOVEMBER) is None
+        assert [table.lookup("input_tokens", first.dimensions, at) for at in instants] == [None, first, first, second]
+        assert table.lookup("output_tokens", first.dimensions, NOVEMBER) is None
 
 
 class TestDemoCatalogue:
@@ -225,7 +225,8 @@ class TestDemoCatalogue:
     def test_holds_the_plans_and_prices_that_are_public(self) -> None:
         load_catalog(read_yaml(DEMO.read_text()), now=OCTOBER)
 
-        terms = {v.plan.code: (v.fee_minor, v.included_amount) for v in PlanVersion.objects.select_related("plan")}
+        versions = PlanVersion.objects.values_list("plan__code", "fee_minor", "allowances__amount")
+        terms = {code: (fee_minor, included or 0) for code, fee_minor, included in versions}
         assert {code: terms[code] for code in ("hobby", "pro", "pro_plus", "ultra", "teams")} == {
             "hobby": (0, 0),
             "pro": (2000, 20),
@@ -233,7 +234,9 @@ class TestDemoCatalogue:
             "ultra": (20000, 400),
             "teams": (4000, 20),
         }
-        opus = {rate.meter_code: rate.unit_price for rate in Rate.objects.filter(model="claude-opus-4.5")}
+        opus = {
+            rate.meter_code: rate.unit_price for rate in Rate.objects.filter(dimensions={"model": "claude-opus-4.5"})
+        }
         assert opus == {
             "input_tokens": 5,
             "output_tokens": 25,
@@ -244,11 +247,15 @@ class TestDemoCatalogue:
     def test_prices_every_token_class_of_every_model_so_that_a_token_has_an_exact_price(self) -> None:
         load_catalog(read_yaml(DEMO.read_text()), now=OCTOBER)
 
-        models = set(Rate.objects.values_list("model", flat=True))
+        models = set(Rate.objects.values_list("dimensions__model", flat=True))
         assert len(models) == 8
         for model in models:
-            assert set(Rate.objects.filter(model=model).values_list("meter_code", flat=True)) == TOKEN_CLASSES
-        assert all(rate.unit_price == round(rate.unit_price, 6) for rate in Rate.objects.all())
+            assert (
+                set(Rate.objects.filter(dimensions={"model": model}).values_list("meter_code", flat=True))
+                == TOKEN_CLASSES
+            )
+        prices = Rate.objects.values_list("unit_price", flat=True)
+        assert all(price is not None and price == round(price, 6) for price in prices)
 
 
 @pytest.mark.parametrize("content", [b"plans: [", b"\xff\xfe", b"plans: [{code: 1}]", None])

@@ -9,7 +9,7 @@ from billing.invoicing.lines import RateUsage, coverage_lines, late_line, usage_
 def usage(*, quantity: str, unbilled: str, covered: str | None = "0") -> RateUsage:
     return RateUsage(
         rate_id=7,
-        model="claude-sonnet-5",
+        subject="claude-sonnet-5",
         meter_code="input_tokens",
         unit_price=Decimal(3),
         unit_size=1_000_000,

@@ -344,4 +344,6 @@ class TestAccrueChangedPeriods:
 def test_the_model_of_the_helper_has_a_price_for_every_meter() -> None:
     card = usage.rate_card()
 
-    assert sorted(card.rates.filter(model=MODEL).values_list("meter_code", flat=True)) == sorted(usage.PRICES)
+    assert sorted(card.rates.filter(dimensions={"model": MODEL}).values_list("meter_code", flat=True)) == sorted(
+        usage.PRICES
+    )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.rating.allocation import Funding, InvalidFunding, RatedUsage, fund
+from billing.rating.allocation import AllowanceTerms, Funding, InvalidFunding, RatedUsage, fund
 from billing.rating.totals import Amounts, PeriodState
 from promotions.burn_down import GrantBalance, usable
 
@@ -34,6 +34,11 @@ usages = st.lists(st.builds(RatedUsage, hours.map(at), st.integers(1, 3), amount
 
 def usage(hour: int, rate_id: int, amount: Decimal | str) -> RatedUsage:
     return RatedUsage(at(hour), rate_id, Decimal(amount))
+
+
+def pooled(amount: Decimal) -> list[AllowanceTerms]:
+    """An allowance in money that covers everything."""
+    return [AllowanceTerms(allowance_id=1, measure="money", amount=amount)]
 
 
 def grant(
@@ -86,27 +91,27 @@ def added(one: PeriodState, other: PeriodState) -> PeriodState:
 
 class TestFund:
     def test_allowance_pays_before_grants_and_the_rest_is_unbilled(self) -> None:
-        funding = fund([usage(1, 7, "35")], Decimal(20), [grant(1, "10")])
+        funding = fund([usage(1, 7, "35")], pooled(Decimal(20)), [grant(1, "10")])
 
         share = funding.by_rate[7]
         assert (share.included, share.credited, share.unbilled) == (20, 10, 5)
         assert funding.drawdowns == {(7, 1): 10}
 
     def test_earlier_usage_is_paid_first(self) -> None:
-        funding = fund([usage(2, 1, "8"), usage(1, 2, "8")], Decimal(10), [])
+        funding = fund([usage(2, 1, "8"), usage(1, 2, "8")], pooled(Decimal(10)), [])
 
         assert (funding.by_rate[2].included, funding.by_rate[1].included) == (8, 2)
         assert (funding.by_rate[2].unbilled, funding.by_rate[1].unbilled) == (0, 6)
 
     def test_within_an_hour_the_lower_rate_id_is_paid_first(self) -> None:
-        funding = fund([usage(1, 9, "8"), usage(1, 3, "8")], Decimal(10), [])
+        funding = fund([usage(1, 9, "8"), usage(1, 3, "8")], pooled(Decimal(10)), [])
 
         assert (funding.by_rate[3].included, funding.by_rate[9].included) == (8, 2)
 
     def test_a_grant_pays_only_for_hours_in_which_it_is_usable(self) -> None:
         usages = [usage(hour, 1, "1") for hour in range(6)]
 
-        funding = fund(usages, Decimal(0), [grant(1, "100", starts=2, expires=4)])
+        funding = fund(usages, pooled(Decimal(0)), [grant(1, "100", starts=2, expires=4)])
 
         assert funding.drawdowns == {(1, 1): 2}
         assert funding.by_rate[1].unbilled == 4
@@ -114,23 +119,23 @@ class TestFund:
     def test_an_expired_grant_is_passed_over_for_the_next(self) -> None:
         first, second = grant(1, "10", priority=1, expires=1), grant(2, "10", priority=2)
 
-        assert fund([usage(1, 1, "3")], Decimal(0), [first, second]).drawdowns == {(1, 2): 3}
+        assert fund([usage(1, 1, "3")], pooled(Decimal(0)), [first, second]).drawdowns == {(1, 2): 3}
 
     def test_a_grant_that_ended_pays_for_usage_from_before(self) -> None:
-        funding = fund([usage(0, 1, "3"), usage(5, 1, "3")], Decimal(0), [grant(1, "10", ended=5)])
+        funding = fund([usage(0, 1, "3"), usage(5, 1, "3")], pooled(Decimal(0)), [grant(1, "10", ended=5)])
 
         assert funding.drawdowns == {(1, 1): 3}
 
     @pytest.mark.parametrize(("used", "allowance", "available"), [("-1", "0", "0"), ("1", "-1", "0"), ("1", "0", "-1")])
     def test_below_zero_is_refused(self, used: str, allowance: str, available: str) -> None:
         with pytest.raises(InvalidFunding):
-            fund([usage(1, 1, used)], Decimal(allowance), [grant(1, available)])
+            fund([usage(1, 1, used)], pooled(Decimal(allowance)), [grant(1, available)])
 
     @given(usages, amounts, grants())
     def test_every_amount_is_paid_exactly_once(
         self, usages: list[RatedUsage], allowance: Decimal, grants: list[GrantBalance]
     ) -> None:
-        funding = fund(usages, allowance, grants)
+        funding = fund(usages, pooled(allowance), grants)
 
         for rate_id, share in funding.by_rate.items():
             rated = sum((usage.amount for usage in usages if usage.rate_id == rate_id), Decimal(0))
@@ -151,7 +156,9 @@ class TestFund:
         random.shuffle(shuffled)  # type: ignore[attr-defined]
         random.shuffle(shuffled_grants)  # type: ignore[attr-defined]
 
-        assert state(fund(shuffled, allowance, shuffled_grants)) == state(fund(usages, allowance, grants))
+        assert state(fund(shuffled, pooled(allowance), shuffled_grants)) == state(
+            fund(usages, pooled(allowance), grants)
+        )
 
     @given(usages, amounts, grants(), st.randoms(use_true_random=False))
     def test_accruing_after_every_event_is_accruing_once(
@@ -167,13 +174,13 @@ class TestFund:
             now = [
                 replace(one, available=balances[one.grant_id] + taken.get(one.grant_id, Decimal(0))) for one in grants
             ]
-            change = state(fund(arriving[:count], allowance, now)).minus(posted)
+            change = state(fund(arriving[:count], pooled(allowance), now)).minus(posted)
             for grant_id, amount in change.by_grant().items():
                 balances[grant_id] -= amount
             assert all(balance >= 0 for balance in balances.values())
             posted = added(posted, change)
 
-        assert posted == PeriodState().minus(PeriodState().minus(state(fund(usages, allowance, grants))))
+        assert posted == PeriodState().minus(PeriodState().minus(state(fund(usages, pooled(allowance), grants))))
 
     @given(usages, amounts, grants())
     def test_nothing_is_left_unbilled_that_a_usable_grant_could_pay(
@@ -181,7 +188,7 @@ class TestFund:
     ) -> None:
         always = [replace(one, effective_at=START, expires_at=None) for one in grants]
 
-        total = state(fund(usages, allowance, always)).total()
+        total = state(fund(usages, pooled(allowance), always)).total()
 
         available = sum((one.available for one in always), Decimal(0))
         assert total.unbilled == max(Decimal(0), total.rated - allowance - available)
@@ -218,7 +225,7 @@ def test_reproduces_public_burn_down_cases(case: dict[str, Any]) -> None:
 
     used = [RatedUsage(at(one["at_h"]), 1, Decimal(one["qty"])) for one in given_["usage"]]
 
-    funding = fund(used, Decimal(0), named.values())
+    funding = fund(used, pooled(Decimal(0)), named.values())
 
     # A grant counts at the end of the case only while it can be used.
     left = {

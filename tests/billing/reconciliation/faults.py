@@ -119,8 +119,9 @@ FAULTS = (
     ),
     Fault(
         "more was included than the allowance",
-        "billing_billingperiod",
-        "UPDATE billing_billingperiod SET allowance = 1 WHERE state = 'closed'",
+        "billing_periodallowance",
+        "UPDATE billing_periodallowance SET amount = 1"
+        " WHERE period_id IN (SELECT id FROM billing_billingperiod WHERE state = 'closed')",
         check="rated_funded",
         subject="allowance used",
         left="1",

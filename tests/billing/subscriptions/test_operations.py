@@ -62,7 +62,7 @@ class TestCreateSubscription:
         period = subscription.periods.get()
         assert subscription.status == "pending"
         assert (period.starts_at, period.ends_at) == (OCTOBER, NOVEMBER)
-        assert (period.plan_version, period.seats, period.allowance) == (version, 3, Decimal("61.5"))
+        assert (period.plan_version, period.seats, period.allowances.get().amount) == (version, 3, Decimal("61.5"))
 
     def test_drops_the_fraction_of_a_second_that_stripe_does_not_know(self) -> None:
         starts_at = datetime(2026, 1, 31, 12, 30, 15, 999_999, tzinfo=UTC)
@@ -122,7 +122,7 @@ class TestOpenNextPeriod:
 
         following = self.open(subscription, NOVEMBER, DECEMBER)
 
-        assert (following.seats, following.allowance) == (5, 100)
+        assert (following.seats, following.allowances.get().amount) == (5, 100)
         assert [period.seats for period in subscription.periods.all()] == [1, 5]
 
     @pytest.mark.parametrize("drift", [-30 * SECOND, 30 * SECOND])

@@ -10,7 +10,7 @@ WORKERS ?= 2
 ARGS ?=
 export ONCE SEED CUSTOMERS MONTH
 
-.PHONY: help setup demo test bench sandbox shell lint format types contracts lock ci clean
+.PHONY: help setup demo test bench sandbox shell lint format types floats contracts lock ci clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -43,6 +43,9 @@ format: setup ## put the code into its one format
 
 types: setup ## static types
 	@$(PYTHON) -m mypy .
+
+floats: setup ## that no float can reach money
+	@$(PYTHON) -m tests.no_floats
 
 contracts: setup ## which app may import which
 	@.venv/bin/lint-imports

@@ -33,7 +33,7 @@ from metering import queries as metering_queries
 DAYS_SHOWN = 35
 ROWS_SHOWN = 8
 CHART_SECONDS = 60
-LAG_SECONDS_MAX = 300
+LAG_MAX = timedelta(minutes=5)
 May = Callable[[str], bool]
 
 
@@ -226,13 +226,12 @@ def _lag(now: datetime) -> Figure:
         return Figure(
             "Usage is counted", "not yet", "no window was made so far", list_url("metering.aggregationwindow")
         )
-    seconds = max(0, int((now - through).total_seconds()))
     return Figure(
         "Usage lags behind",
-        str(timedelta(seconds=seconds)),
+        str(_whole_seconds(now - through)),
         f"complete through {through:%d %b %H:%M:%S} UTC",
         list_url("metering.aggregationwindow"),
-        "bad" if seconds > LAG_SECONDS_MAX else "good",
+        "bad" if now - through > LAG_MAX else "good",
     )
 
 
@@ -268,6 +267,10 @@ def _discrepancies() -> Figure:
     )
 
 
+def _whole_seconds(passed: timedelta) -> timedelta:
+    return timedelta(seconds=max(0, passed // timedelta(seconds=1)))
+
+
 def _inbox(now: datetime) -> Figure:
     states = InboxEvent.objects.exclude(state="done").aggregate(
         failed=Count("pk", filter=Q(state__in=("failed", "dead"))),
@@ -276,7 +279,7 @@ def _inbox(now: datetime) -> Figure:
     )
     note = f"{states['waiting']} waiting"
     if states["oldest"] is not None:
-        note += f", the oldest for {timedelta(seconds=max(0, int((now - states['oldest']).total_seconds())))}"
+        note += f", the oldest for {_whole_seconds(now - states['oldest'])}"
     url = list_url("billing.inboxevent", state__in="failed,dead")
     return Figure("Failed inbox events", str(states["failed"]), note, url, _bad(states["failed"]))
 

@@ -22,7 +22,10 @@ from billing.invoicing.verification import ExpectedFee, differences
 from billing.rating.rating import RatingError
 from billing.stripe import gateway, outbox
 from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
+from billing.stripe.seconds import second_of
+from billing.subscriptions.at_stripe import billed_fees
 from billing.subscriptions.models import BillingPeriod
+from billing.subscriptions.offers import seats_outside
 from billing.subscriptions.operations import SubscriptionError
 from ledger.operations import LedgerError
 from metering.queries import aggregated_through
@@ -124,7 +127,7 @@ def _line_params(line: InvoiceLine) -> dict[str, object]:
         "description": line.description,
         "discountable": False,
         "metadata": {"line": str(line.pk)},
-        "period": {"start": int(period.starts_at.timestamp()), "end": int(period.ends_at.timestamp())},
+        "period": {"start": second_of(period.starts_at), "end": second_of(period.ends_at)},
     }
 
 
@@ -140,9 +143,11 @@ def _verify(close: InvoiceClose, now: datetime) -> str:
         invoice=fetched,
         stripe_lines=stripe_lines,
         ours={key: row.amount_minor for key, row in rows.items()},
-        fee=_expected_fee(close.period) if close.period is not None else None,
+        fees=_expected_fees(close.period) if close.period is not None else [],
         currency=close.invoice.currency,
     )
+    if close.period is not None:
+        found += _seats_not_allowed(close.period)
     if found:
         raise CloseHeld("; ".join(found))
     for line in stripe_lines:
@@ -154,12 +159,26 @@ def _verify(close: InvoiceClose, now: datetime) -> str:
         return _finish_step(close, Step.VERIFIED, now=now, detail=f"total {total:f} {close.invoice.currency}")
 
 
-def _expected_fee(period: BillingPeriod) -> ExpectedFee:
-    following = BillingPeriod.objects.select_related("plan_version").get(
+def _expected_fees(period: BillingPeriod) -> list[ExpectedFee]:
+    """The fees, in advance, of the period that follows, by the terms that are frozen in it."""
+    following = _following(period)
+    return [
+        ExpectedFee(price_id=fee.version.stripe_price_id or "", amount_minor=fee.amount_minor)
+        for fee in billed_fees(following)
+    ]
+
+
+def _seats_not_allowed(period: BillingPeriod) -> list[str]:
+    """Somebody may have changed the seats at Stripe, where nothing holds them to the terms."""
+    following = _following(period)
+    outside = seats_outside(following.plan_version, following.seats)
+    return [outside] if outside else []
+
+
+def _following(period: BillingPeriod) -> BillingPeriod:
+    return BillingPeriod.objects.select_related("plan_version__plan", "subscription__plan_version").get(
         subscription_id=period.subscription_id, starts_at=period.ends_at
     )
-    terms = following.plan_version
-    return ExpectedFee(price_id=terms.stripe_price_id or "", amount_minor=terms.fee_minor * following.seats)
 
 
 def _finalize(close: InvoiceClose, now: datetime) -> str:

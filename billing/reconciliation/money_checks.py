@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from math import ceil
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +18,7 @@ from billing.reconciliation.minor_units import in_units
 from billing.reconciliation.queries import rows
 from billing.stripe import gateway
 from billing.stripe.gateway import StripeDict
+from billing.stripe.seconds import second_from
 
 # Per account that has to clear, and per story on it: the charge, refund, dispute or payout its entries name. A reversal
 # belongs to the story of what it reverses, a credit note to that of the charge whose refund it stands for, and an entry
@@ -112,7 +112,7 @@ def _open_story(story: Story) -> Pair:
 
 def stripe_money(scope: Scope) -> Findings:
     """Every refund, dispute and payout Stripe lists of the range against ours: there, with its amount and status."""
-    within = {"gte": ceil(scope.range_start.timestamp()), "lt": ceil(scope.range_end.timestamp())}
+    within = {"gte": second_from(scope.range_start), "lt": second_from(scope.range_end)}
     refunds = (one for one in gateway.listed("/v1/refunds", created=within) if one.get("payment_intent"))
     yield from _compared("refund", refunds, _ours(Refund.objects.filter, "stripe_refund_id", scope))
     disputes = (one for one in gateway.listed("/v1/disputes", created=within) if one.get("payment_intent"))

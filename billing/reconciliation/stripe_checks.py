@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from math import ceil
 
 from billing.invoicing.models import Invoice
 from billing.payments.models import BalanceTransaction
@@ -14,6 +13,7 @@ from billing.stripe import gateway
 from billing.stripe.gateway import StripeDict
 from billing.stripe.models import InboxEvent
 from billing.stripe.projection import ENABLED_EVENTS
+from billing.stripe.seconds import second_from
 
 # Looked up together on our side; one page of Stripe's lists.
 PAGE = 100
@@ -23,7 +23,7 @@ _CONCERNED = ("id", "customer", "invoice", "payment_intent", "charge", "balance_
 
 def _created(scope: Scope) -> dict[str, int]:
     """Return the range as a filter of Stripe's lists, whose times have a resolution of one second."""
-    return {"gte": ceil(scope.range_start.timestamp()), "lt": ceil(scope.range_end.timestamp())}
+    return {"gte": second_from(scope.range_start), "lt": second_from(scope.range_end)}
 
 
 def _pages(objects: Iterable[StripeDict]) -> Iterator[list[StripeDict]]:

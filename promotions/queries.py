@@ -1,6 +1,6 @@
 """All reads about grants. What is left of a grant is the balance of its ledger account and nowhere else."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Context, Decimal
@@ -22,6 +22,7 @@ __all__ = [
     "grant_terms",
     "grants_by_id",
     "grants_of",
+    "grants_of_many",
     "source_account",
     "withdrawn",
 ]
@@ -61,32 +62,41 @@ def grants_of(customer_key: str, *, currency: str | None = None) -> list[GrantBa
 
     `amount` is without what was given back unused: usage could never burn that.
     """
-    grants = CreditGrant.objects.filter(customer_key=customer_key).order_by("pk")
+    return grants_of_many([customer_key], currency=currency).get(customer_key, [])
+
+
+def grants_of_many(customer_keys: Sequence[str], *, currency: str | None = None) -> dict[str, list[GrantBalance]]:
+    """As `grants_of`, of many customers by key in the same two queries; who has no grant is left out."""
+    grants = CreditGrant.objects.filter(customer_key__in=list(customer_keys)).order_by("pk")
     grants = grants.annotate(withdrawn=Coalesce(Sum("withdrawals__amount"), Decimal(0), output_field=DecimalField()))
     if currency is not None:
         grants = grants.filter(currency=currency)
-    found = list(grants)
+    found: dict[str, list[CreditGrant]] = {}
+    withdrawn: dict[int, Decimal] = {}
+    for grant in grants:
+        found.setdefault(grant.customer_key, []).append(grant)
+        withdrawn[grant.pk] = grant.withdrawn
     if not found:
-        return []
-    balances = {
-        account.code: account.balance
-        for account in ledger_queries.balances_of_customer(customer_key)
-        if account.kind == GRANT_ACCOUNT_KIND
+        return {}
+    balances = ledger_queries.balances_of_customers(list(found), kind=GRANT_ACCOUNT_KIND)
+    return {
+        key: [_balance(grant, _WIDE.subtract(grant.amount, withdrawn[grant.pk]), balances) for grant in of_customer]
+        for key, of_customer in found.items()
     }
-    return [
-        GrantBalance(
-            grant_id=grant.pk,
-            kind=grant.kind,
-            priority=grant.priority,
-            effective_at=grant.effective_at,
-            expires_at=grant.expires_at,
-            recorded_at=grant.recorded_at,
-            amount=_WIDE.subtract(grant.amount, grant.withdrawn),
-            available=balances[grant_account(grant.pk)],
-            ended_at=grant.ended_at,
-        )
-        for grant in found
-    ]
+
+
+def _balance(grant: CreditGrant, amount: Decimal, balances: Mapping[str, Decimal]) -> GrantBalance:
+    return GrantBalance(
+        grant_id=grant.pk,
+        kind=grant.kind,
+        priority=grant.priority,
+        effective_at=grant.effective_at,
+        expires_at=grant.expires_at,
+        recorded_at=grant.recorded_at,
+        amount=amount,
+        available=balances[grant_account(grant.pk)],
+        ended_at=grant.ended_at,
+    )
 
 
 def grants_by_id(grant_ids: Iterable[int]) -> dict[int, GrantTerms]:

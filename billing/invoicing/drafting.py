@@ -1,17 +1,28 @@
 """From accrued usage to the lines of an invoice, inside the caller's transaction."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from billing.invoicing import late_states, queries
-from billing.invoicing.lines import LineDraft, RateUsage, coverage_lines, late_line, usage_line
+from billing.invoicing.lines import (
+    DESCRIPTION_CHARS_MAX,
+    Included,
+    LineDraft,
+    RateUsage,
+    coverage_lines,
+    late_line,
+    usage_line,
+)
 from billing.invoicing.models import Invoice, InvoiceLine
+from billing.invoicing.wording import how_priced
 from billing.rating import queries as rating_queries
+from billing.rating.allocation import AllowanceUse
 from billing.rating.models import UsageAccrual
 from billing.rating.operations import accrue_period
 from billing.rating.queries import RateTotals, Uninvoiced
-from billing.rating.rating import EXACT, ZERO
-from billing.subscriptions.models import BillingPeriod
+from billing.rating.rating import EXACT
+from billing.subscriptions.models import BillingPeriod, PeriodAllowance
 from billing.subscriptions.operations import close_period
 
 Kind = InvoiceLine.Kind
@@ -23,27 +34,44 @@ def write_lines(*, invoice: Invoice, period: BillingPeriod, now: datetime) -> li
 
     Raises RatingError when usage has no price: nothing is written then.
     """
-    currency = invoice.currency
-    rows: list[InvoiceLine] = []
     accrual = _settle(period, now=now)
-    totals = {row.rate.pk: row for row in rating_queries.rate_totals(period.pk)}
-    left = rating_queries.uninvoiced(period.subscription_id, period.pk)
-    drafts = [usage_line(_usage(rest, totals), currency=currency) for rest in left]
-    rows += _rows(invoice, period, accrual, drafts, after=0)
+    rows = _rows(invoice, period, accrual, _usage_lines(period, invoice.currency), after=0)
     for earlier in list(queries.earlier_periods_to_settle(period)):
-        _settle(earlier, now=now)
-        if late_states.may_go_onto_next_invoice(earlier):
+        is_part = queries.is_part_of_a_cycle(earlier)
+        settled = _settle(earlier, now=now)
+        if is_part:
+            rows += _rows(invoice, earlier, settled, _lines_of_part(earlier, invoice.currency), after=len(rows))
+        elif late_states.may_go_onto_next_invoice(earlier):
             found = late_rows(invoice=invoice, period=earlier, after=len(rows))
             late_states.settle_on_invoice(period=earlier, invoice=invoice, lines=len(found), now=now)
             rows += found
-    covered = coverage_lines(
-        included=rating_queries.period_totals(period.pk).included,
-        allowance=sum((one.amount or ZERO for one in period.allowances.all()), ZERO),
+    rows += _rows(invoice, period, accrual, _covered_lines(period, invoice.currency), after=len(rows))
+    return InvoiceLine.objects.bulk_create(rows)
+
+
+def _usage_lines(period: BillingPeriod, currency: str) -> list[LineDraft]:
+    """What is left to invoice of a period, price by price."""
+    totals = {row.rate.pk: row for row in rating_queries.rate_totals(period.pk)}
+    how = how_priced(period, list(totals.values()))
+    left = rating_queries.uninvoiced(period.subscription_id, period.pk)
+    return [usage_line(_usage(rest, totals, how), currency=currency) for rest in left]
+
+
+def _covered_lines(period: BillingPeriod, currency: str) -> list[LineDraft]:
+    return coverage_lines(
+        allowances=[_included(allowance, use) for allowance, use in rating_queries.allowance_uses(period.pk)],
         grants=[(grant.name, amount) for grant, amount in rating_queries.drawdowns(period.pk)],
         currency=currency,
     )
-    rows += _rows(invoice, period, accrual, covered, after=len(rows))
-    return InvoiceLine.objects.bulk_create(rows)
+
+
+def _lines_of_part(part: BillingPeriod, currency: str) -> list[LineDraft]:
+    """The lines of what a cycle was before its terms changed: its own, with its days before them."""
+    when = f"{part.starts_at:%d %b} – {part.ends_at:%d %b %Y}"
+    return [
+        replace(draft, description=f"{when}: {draft.description}"[:DESCRIPTION_CHARS_MAX])
+        for draft in (*_usage_lines(part, currency), *_covered_lines(part, currency))
+    ]
 
 
 def late_rows(
@@ -52,7 +80,7 @@ def late_rows(
     """The lines, not written yet, of what is left of an earlier period; `after` lines come before them."""
     left = rating_queries.uninvoiced(period.subscription_id, period.pk)
     late = [
-        late_line(_usage(rest, {}), starts_at=period.starts_at, ends_at=period.ends_at, currency=invoice.currency)
+        late_line(_usage(rest, {}, {}), starts_at=period.starts_at, ends_at=period.ends_at, currency=invoice.currency)
         for rest in left
         if rest.amount > 0 or not increases_only
     ]
@@ -65,17 +93,27 @@ def _settle(period: BillingPeriod, *, now: datetime) -> UsageAccrual | None:
     return rating_queries.latest_accrual(period.pk)
 
 
-def _usage(rest: Uninvoiced, totals: Mapping[int, RateTotals]) -> RateUsage:
+def _usage(rest: Uninvoiced, totals: Mapping[int, RateTotals], how: Mapping[int, str]) -> RateUsage:
     rate, total = rest.rate, totals.get(rest.rate.pk)
     return RateUsage(
         rate_id=rate.pk,
         subject=rate.subject,
         meter_code=rate.meter_code,
-        unit_price=rate.unit_price or ZERO,
-        unit_size=rate.unit_size or 1,
+        how=how.get(rate.pk, ""),
         quantity=rest.quantity,
         unbilled=rest.amount,
         covered=EXACT.add(total.included, total.credited) if total is not None else None,
+    )
+
+
+def _included(allowance: PeriodAllowance, use: AllowanceUse) -> Included:
+    return Included(
+        name=allowance.name,
+        measure=allowance.measure,
+        amount=allowance.amount,
+        paid=use.amount,
+        units=use.quantity,
+        each_dimension=allowance.each_dimension,
     )
 
 

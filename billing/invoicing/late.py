@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet, Sum
 
 from billing.catalog.models import LatePolicy
@@ -82,7 +82,7 @@ def accrue_closed_periods(*, now: datetime) -> int:
     for period_id in sorted(due):
         try:
             posted += accrue_period(period_id=period_id, now=now) is not None
-        except (RatingError, LedgerError):
+        except (RatingError, LedgerError, IntegrityError):
             logger.exception("late usage of period %s was not accrued", period_id)
             failed.append(period_id)
     LateProgress.objects.filter(pk=1).update(next_xid=max(to_xid, progress.next_xid), retried=failed)

@@ -9,9 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from unfold.decorators import display
 
-from billing.admin_links import link, page_link, windows_url
+from billing.admin_links import NOTHING, link, page_link, windows_url
 from billing.money_text import exact_text, quantity_text
-from billing.rating.models import GrantDrawdown, UsageAccrual, UsageAccrualLine
+from billing.rating.explanation.links import accrual_line_url, accrual_url
+from billing.rating.models import AllowanceDrawdown, GrantDrawdown, UsageAccrual, UsageAccrualLine
 from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
 
 _FUNDING = ("rated", "included", "credited", "unbilled")
@@ -84,6 +85,32 @@ class UsageAccrualLineInline(FundingColumns, ReadOnlyInline):
         return quantity_text(line.quantity)
 
 
+class AllowanceDrawdownInline(ReadOnlyInline):
+    model = AllowanceDrawdown
+    fields = ("allowance", "rate_link", "amount_text", "quantity_text")
+    verbose_name_plural = "Allowances used"
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # What of an accrual was included, price by price: no secret to whoever sees the accrual.
+        return request.user.has_perm("billing.view_usageaccrual")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AllowanceDrawdown]:
+        rows: QuerySet[AllowanceDrawdown] = super().get_queryset(request)
+        return rows.select_related("allowance", "rate__rate_card")
+
+    @display(description="For")
+    def rate_link(self, drawdown: AllowanceDrawdown) -> str:
+        return page_link("billing.rate", drawdown.rate_id, drawdown.rate)
+
+    @display(description="Included")
+    def amount_text(self, drawdown: AllowanceDrawdown) -> str:
+        return exact_text(drawdown.amount, drawdown.rate.rate_card.currency)
+
+    @display(description="Units")
+    def quantity_text(self, drawdown: AllowanceDrawdown) -> str:
+        return quantity_text(drawdown.quantity) if drawdown.quantity else NOTHING
+
+
 class GrantDrawdownInline(ReadOnlyInline):
     model = GrantDrawdown
     fields = ("grant_link", "rate_link", "amount_text")
@@ -123,11 +150,12 @@ class UsageAccrualAdmin(FundingColumns, SummedList):
         "period_link",
         "revision",
         *_FUNDING_COLUMNS,
+        "explanation_link",
         "entry_link",
         "aggregated_through",
         "recorded_at",
     )
-    inlines = (UsageAccrualLineInline, GrantDrawdownInline)
+    inlines = (UsageAccrualLineInline, AllowanceDrawdownInline, GrantDrawdownInline)
 
     @staticmethod
     def _currency(row: UsageAccrual) -> str:
@@ -142,6 +170,10 @@ class UsageAccrualAdmin(FundingColumns, SummedList):
     def period_link(self, accrual: UsageAccrual) -> str:
         return page_link("billing.billingperiod", accrual.period_id, accrual.period)
 
+    @display(description="Explanation")
+    def explanation_link(self, accrual: UsageAccrual) -> str:
+        return link(accrual_url(accrual.pk), "Why this amount")
+
     @display(description="Journal entry")
     def entry_link(self, accrual: UsageAccrual) -> str:
         return page_link("ledger.journalentry", accrual.journal_entry_id, f"#{accrual.journal_entry_id}")
@@ -149,7 +181,15 @@ class UsageAccrualAdmin(FundingColumns, SummedList):
 
 @admin.register(UsageAccrualLine)
 class UsageAccrualLineAdmin(FundingColumns, SummedList):
-    list_display = ("accrual_link", "customer_link", "rate_link", "quantity_text", *_FUNDING_COLUMNS, "windows_link")
+    list_display = (
+        "accrual_link",
+        "customer_link",
+        "rate_link",
+        "quantity_text",
+        *_FUNDING_COLUMNS,
+        "explanation_link",
+        "windows_link",
+    )
     list_display_links = None
     list_select_related = ("accrual__period__subscription__customer", "rate__rate_card")
     search_fields = ("=accrual__period__subscription__customer__customer_key",)
@@ -178,6 +218,10 @@ class UsageAccrualLineAdmin(FundingColumns, SummedList):
     @display(description="Quantity", ordering="quantity")
     def quantity_text(self, line: UsageAccrualLine) -> str:
         return quantity_text(line.quantity)
+
+    @display(description="Explanation")
+    def explanation_link(self, line: UsageAccrualLine) -> str:
+        return link(accrual_line_url(line.pk), "Why?")
 
     @display(description="Usage")
     def windows_link(self, line: UsageAccrualLine) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.core.cache import cache
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from billing.accounting.usage import UsageChange, post_usage_accrued
 from billing.customers.models import Customer
@@ -93,6 +93,7 @@ def accrue_period(*, period_id: int, now: datetime) -> UsageAccrual | None:
         change = target(usage.found, terms, grants, is_over=now >= period.ends_at).minus(posted)
         if change.is_empty():
             return None
+        change.require_storable()
         previous = queries.latest_accrual(period_id)
         accrual = _post(period, change, grants, usage=usage, previous=previous, now=now)
         if period.state == BillingPeriod.State.CLOSED:
@@ -119,7 +120,8 @@ def accrue_changed_periods(*, now: datetime, finished_at: Callable[[], datetime]
     for period_id, customer_key in due.values_list("pk", "subscription__customer__customer_key"):
         try:
             posted += accrue_period(period_id=period_id, now=now) is not None
-        except (RatingError, LedgerError):
+        except (RatingError, LedgerError, IntegrityError):
+            # The last is what the database refuses: a fault of ours, which must not hold other customers up.
             logger.exception("period %s of %s was not accrued", period_id, customer_key)
             failed.append(customer_key)
     if progress.cursor:

@@ -21,7 +21,7 @@ from billing.subscriptions import periods
 from billing.subscriptions.models import BillingPeriod
 from billing.subscriptions.operations import ENDED_STATUSES
 from metering.effects import MoneyEffect, WindowChange
-from metering.queries import Window
+from metering.queries import MeterEvent, Window
 from promotions import queries as promotions_queries
 from promotions.burn_down import GrantBalance
 
@@ -76,10 +76,16 @@ def period_effects(affected: Iterable[BillingPeriod], changes: Sequence[WindowCh
     moved_before: dict[int, Decimal] = {}
     moved_after: dict[int, Decimal] = {}
     for period in affected:
-        windows = usage_of(period).windows
+        usage = usage_of(period)
         posted = queries.posted_state(period.pk)
-        before = _target(period, windows, posted, moved_before)
-        after = _target(period, changed(windows, _of_period(period, changes)), posted, moved_after)
+        of_period = _of_period(period, changes)
+        after_it = replace(
+            usage,
+            windows=changed(usage.windows, of_period),
+            events={code: _changed_events(code, found, of_period, period) for code, found in usage.events.items()},
+        )
+        before = _target(period, usage, posted, moved_before)
+        after = _target(period, after_it, posted, moved_after)
         _add(moved_before, before.minus(posted).by_grant())
         _add(moved_after, after.minus(posted).by_grant())
         found.append(PeriodEffect(period, before, after))
@@ -104,6 +110,31 @@ def changed(windows: Iterable[Window], changes: Iterable[WindowChange]) -> list[
         difference = EXACT.subtract(change.quantity_after, change.quantity_before)
         after[key] = replace(window, quantity=max(EXACT.add(window.quantity, difference), ZERO))
     return list(after.values())
+
+
+def _changed_events(
+    meter_code: str, events: Sequence[MeterEvent], changes: Iterable[WindowChange], period: BillingPeriod
+) -> list[MeterEvent]:
+    """
+    The events as they would be, for prices by the event. A change of a window does not say of which events it is: what
+    comes is taken for one event at the window's start, what goes for the last ones. So there the preview is near.
+    """
+    after = list(events)
+    for change in changes:
+        if change.meter_code != meter_code:
+            continue
+        rest = EXACT.subtract(change.quantity_after, change.quantity_before)
+        if rest > 0:
+            at = max(change.window_start, period.starts_at)
+            after.append(MeterEvent(at, "preview", "", meter_code, dict(change.dimensions), rest))
+        for place in range(len(events) - 1, -1, -1):
+            event = after[place]
+            is_of_it = periods.floor_hour(event.event_time) == change.window_start
+            if rest < 0 and is_of_it and event.dimensions == change.dimensions:
+                taken = min(event.quantity, -rest)
+                after[place] = replace(event, quantity=EXACT.subtract(event.quantity, taken))
+                rest = EXACT.add(rest, taken)
+    return after
 
 
 def _key(window: Window | WindowChange) -> _WindowKey:
@@ -133,9 +164,10 @@ def _outside(changes: Iterable[WindowChange], affected: Iterable[BillingPeriod])
 
 
 def _target(
-    period: BillingPeriod, windows: Iterable[Window], posted: PeriodState, moved: Mapping[int, Decimal]
+    period: BillingPeriod, usage: PeriodUsage, posted: PeriodState, moved: Mapping[int, Decimal]
 ) -> PeriodState:
-    return target(PeriodUsage(list(windows)), terms_of(period), _grants_after(period, posted, moved), is_over=False)
+    is_over = period.state == BillingPeriod.State.CLOSED
+    return target(usage, terms_of(period), _grants_after(period, posted, moved), is_over=is_over)
 
 
 def _grants_after(period: BillingPeriod, posted: PeriodState, moved: Mapping[int, Decimal]) -> list[GrantBalance]:

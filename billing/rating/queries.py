@@ -11,8 +11,9 @@ from billing.catalog.models import Rate
 from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine, LateCorrection, LateCreditLine
 from billing.rating.allocation import AllowanceUse
 from billing.rating.models import AllowanceDrawdown, GrantDrawdown, UsageAccrual, UsageAccrualLine
-from billing.rating.rating import ZERO
+from billing.rating.rating import EXACT, ZERO
 from billing.rating.totals import Amounts, PeriodState
+from billing.subscriptions.models import PeriodAllowance
 from promotions import queries as promotions_queries
 from promotions.queries import GrantTerms
 
@@ -50,6 +51,27 @@ class Uninvoiced:
     amount: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class Conservation:
+    """
+    Where a period's rated usage went, in currency units, exact: rated = included + credited + billed + absorbed + open.
+
+    `billed` is on invoices that are not void, less what credit notes for late usage gave back; `open` is on none yet,
+    and is below zero where the next document gives something back.
+    """
+
+    rated: Decimal
+    included: Decimal
+    credited: Decimal
+    billed: Decimal
+    absorbed: Decimal
+
+    @property
+    def open(self) -> Decimal:
+        paid = EXACT.add(EXACT.add(self.included, self.credited), EXACT.add(self.billed, self.absorbed))
+        return EXACT.subtract(self.rated, paid)
+
+
 def rate_totals(period_id: int) -> list[RateTotals]:
     """Return the totals of every rate used in the period, by model and meter; two queries."""
     state = _amounts_by_rate(period_id)
@@ -62,12 +84,38 @@ def period_totals(period_id: int) -> PeriodTotals:
     return PeriodTotals(**{name: sums[f"{name}_sum"] or ZERO for name in _AMOUNTS[1:]})
 
 
+def conservation(period_id: int) -> Conservation:
+    """Return where all rated usage of the period went; four queries."""
+    totals = period_totals(period_id)
+    lines = InvoiceLine.objects.filter(period_id=period_id, kind=InvoiceLine.Kind.USAGE)
+    invoiced = lines.exclude(invoice__status=Invoice.Status.VOID).aggregate(sum=Sum("exact_amount"))["sum"] or ZERO
+    given_back = _credited_back(period_id).aggregate(sum=Sum("exact_amount"))["sum"] or ZERO
+    absorbed = AbsorbedUsage.objects.filter(period_id=period_id).aggregate(sum=Sum("amount"))["sum"] or ZERO
+    return Conservation(
+        rated=totals.rated,
+        included=totals.included,
+        credited=totals.credited,
+        billed=EXACT.add(invoiced, given_back),
+        absorbed=absorbed,
+    )
+
+
 def drawdowns(period_id: int) -> list[tuple[GrantTerms, Decimal]]:
     """Return what each grant gave to the period, by grant id, without those that gave nothing in the end."""
     rows = _summed(GrantDrawdown.objects.filter(accrual__period_id=period_id), by=["grant_id"], sums=["amount"])
     given = {row["grant_id"]: row["amount_sum"] for row in rows if row["amount_sum"]}
     grants = promotions_queries.grants_by_id(given)
     return [(grants[grant_id], amount) for grant_id, amount in given.items()]
+
+
+def allowance_uses(period_id: int) -> list[tuple[PeriodAllowance, AllowanceUse]]:
+    """Return the period's allowances in their order with what each paid, nothing too; two queries."""
+    rows = _summed(
+        AllowanceDrawdown.objects.filter(accrual__period_id=period_id), by=["allowance_id"], sums=["amount", "quantity"]
+    )
+    used = {row["allowance_id"]: AllowanceUse(row["amount_sum"], row["quantity_sum"]) for row in rows}
+    allowances = PeriodAllowance.objects.filter(period_id=period_id).order_by("position")
+    return [(allowance, used.get(allowance.pk, AllowanceUse())) for allowance in allowances]
 
 
 def uninvoiced(subscription_id: int, period_id: int) -> list[Uninvoiced]:

@@ -1,7 +1,7 @@
 """
-The price of a quantity. Pure, exact: a result that needs more than 12 decimal places is an error, never rounded.
+Exact arithmetic of money: nothing is rounded on the way, and what the database cannot hold exactly is refused.
 
-Rounding belongs to the invoice line alone (DESIGN §3.6).
+Rounding belongs to the invoice line alone (DESIGN §3.6). How a quantity becomes an amount is told by `charges`.
 """
 
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
@@ -24,36 +24,20 @@ class InexactAmount(RatingError):
 
 
 class InvalidQuantity(RatingError):
-    """A quantity below zero or not a finite Decimal."""
+    """A quantity that is not a finite Decimal."""
 
 
-def rate_usage(quantity: Decimal, unit_price: Decimal, unit_size: int) -> Decimal:
-    """
-    Return the price, in currency units with 12 places, of `quantity` units at `unit_price` for `unit_size` units.
-
-    Raises InexactAmount when the price cannot be written with 12 places, InvalidQuantity for a quantity below zero
-    and TypeError for anything but a Decimal (a float has no business near money).
-    """
-    if not (isinstance(quantity, Decimal) and isinstance(unit_price, Decimal)):
-        raise TypeError("quantity and unit_price must be Decimal")
-    if not quantity.is_finite() or quantity < 0:
-        raise InvalidQuantity(f"quantity {quantity} is not a finite number of at least zero")
+def require_storable(amount: Decimal, what: str) -> None:
+    """Raise InexactAmount, naming `what`, for a number that a column of 12 places would round or could not hold."""
     try:
-        amount = EXACT.divide(EXACT.multiply(quantity, unit_price), Decimal(unit_size))
         exact = EXACT.quantize(amount, _SMALLEST_UNIT)
     except (Inexact, InvalidOperation) as error:
         raise InexactAmount(
-            f"{quantity} units at {unit_price} for {unit_size} have no exact price of {DECIMAL_PLACES} places"
+            f"{what} is {plain(amount)}, which has more than {DECIMAL_PLACES} decimal places and would be"
+            " rounded; price so many units as divide evenly"
         ) from error
-    if exact >= _LIMIT:
-        raise InexactAmount(f"{quantity} units at {unit_price} for {unit_size} cost more than the ledger can hold")
-    return exact
-
-
-def explain(quantity: Decimal, unit_price: Decimal, unit_size: int, currency: str) -> str:
-    """Return the computation as a customer reads it, such as 1,500 × 2.50 USD per 1,000,000 = 0.00375 USD."""
-    amount = rate_usage(quantity, unit_price, unit_size)
-    return f"{plain(quantity)} × {plain(unit_price)} {currency} per {unit_size:,} = {plain(amount)} {currency}"
+    if abs(exact) >= _LIMIT:
+        raise InexactAmount(f"{what} is {plain(amount)}, more than the ledger can hold")
 
 
 def plain(number: Decimal) -> str:

@@ -3,48 +3,50 @@ What a period comes to, from its usage, rates, allowance and grants alone: the f
 preview shows. Reads nothing and writes nothing.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from billing.catalog.queries import RateTable
-from billing.rating.allocation import AllowanceTerms, Funding, RatedUsage, fund
-from billing.rating.rating import EXACT, ZERO, RatingError, plain, rate_usage
+from billing.rating.allocation import Source, fund, trace
+from billing.rating.counts import EventsNotRead, described
+from billing.rating.pricing import PeriodTerms, PeriodUsage, UnratedUsage, priced
+from billing.rating.rating import EXACT, ZERO
 from billing.rating.totals import Amounts, PeriodState
 from billing.subscriptions import periods
-from metering.queries import Window
 from promotions.burn_down import GrantBalance
 
-
-class UnratedUsage(RatingError):
-    """A window has a quantity and no rate applies to it; nothing of the period was posted."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodTerms:
-    """What a period's usage is priced by: its interval (UTC), its rates, and its allowances in their order."""
-
-    starts_at: datetime
-    ends_at: datetime
-    rates: RateTable
-    allowances: tuple[AllowanceTerms, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodUsage:
-    """The usage of a period and no other: its windows, those in part whose hour a boundary cuts."""
-
-    windows: Sequence[Window]
+__all__ = [
+    "Allocated",
+    "EventsNotRead",
+    "PeriodTerms",
+    "PeriodUsage",
+    "Source",
+    "UnratedUsage",
+    "allocate",
+    "burnable",
+    "described",
+    "rate_instant",
+    "target",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class _Usage:
-    """The usage of a period: quantity per rate, and the price of each hour."""
+class Allocated:
+    """
+    What the usage of one rate, with the same dimensions, in the hour (or the part of it) that begins `at` costs, and
+    what pays for it; quantity in units, amounts in currency units, exact. The sources add up to `amount`.
 
-    quantities: dict[int, Decimal]
-    priced: list[RatedUsage]
+    What is owed without usage (a flat charge, what a minimum lacks) has no dimensions and a quantity of 0.
+    """
+
+    at: datetime
+    rate_id: int
+    meter_code: str
+    dimensions: Mapping[str, str | None]
+    quantity: Decimal
+    amount: Decimal
+    sources: tuple[Source, ...]
 
 
 def target(usage: PeriodUsage, terms: PeriodTerms, grants: Iterable[GrantBalance], *, is_over: bool) -> PeriodState:
@@ -54,8 +56,34 @@ def target(usage: PeriodUsage, terms: PeriodTerms, grants: Iterable[GrantBalance
 
     Raises UnratedUsage naming the first window that has no rate, and other RatingErrors.
     """
-    priced = _priced(usage.windows, terms)
-    return _state(priced, fund(priced.priced, terms.allowances, grants))
+    funding = fund(priced(usage, terms, is_over=is_over), terms.allowances, grants)
+    by_rate = {
+        rate_id: Amounts(
+            quantity=share.quantity,
+            rated=share.rated,
+            included=share.included,
+            credited=share.credited,
+            unbilled=share.unbilled,
+        )
+        for rate_id, share in funding.by_rate.items()
+    }
+    return PeriodState(by_rate, funding.drawdowns, funding.allowances)
+
+
+def allocate(
+    usage: PeriodUsage, terms: PeriodTerms, grants: Iterable[GrantBalance], *, is_over: bool
+) -> list[Allocated]:
+    """
+    Return what `target` adds up, hour by hour and price by price, in the order in which usage pays.
+
+    One event of an hour takes from its hour's sources in the order of (time, source, id). Raises as `target`.
+    """
+    return [
+        Allocated(
+            one.at, one.rate_id, one.subject.meter_code, one.subject.dimensions, one.quantity, one.amount, sources
+        )
+        for one, sources in trace(priced(usage, terms, is_over=is_over), terms.allowances, grants)
+    ]
 
 
 def burnable(
@@ -80,49 +108,10 @@ def burnable(
     ]
 
 
-def described(dimensions: Mapping[str, str | None]) -> str:
-    """The dimensions of usage in words, such as model 'auto'."""
-    return ", ".join(f"{name} {value!r}" for name, value in sorted(dimensions.items())) or "no dimensions"
-
-
 def rate_instant(window_start: datetime, starts_at: datetime) -> datetime:
     """
-    Return the instant whose rate and grants apply to an hour's usage: its start, or the period's within the hour.
+    Return the instant whose rate and grants apply to a window: its start, or the period's within the hour.
 
-    So a price that changes within an hour applies from the next full hour on; the first hour of a period, of which only
-    the part after its start is its own, has the price and the grants of that start.
+    Where a price changes within an hour, the hour's usage is in two windows, of which the later starts at the change.
     """
     return max(window_start, starts_at)
-
-
-def _priced(windows: Iterable[Window], terms: PeriodTerms) -> _Usage:
-    quantities: dict[int, Decimal] = defaultdict(lambda: ZERO)
-    priced = []
-    for window in windows:
-        if not window.quantity:
-            continue
-        at = rate_instant(window.window_start, terms.starts_at)
-        rate = terms.rates.lookup(window.meter_code, window.dimensions, at)
-        if rate is None:
-            raise UnratedUsage(
-                f"{plain(window.quantity)} {window.meter_code} of {described(window.dimensions)}"
-                f" by {window.customer_key} at {window.window_start:%F %H:00} have no rate"
-            )
-        quantities[rate.pk] = EXACT.add(quantities[rate.pk], window.quantity)
-        amount = rate_usage(window.quantity, rate.unit_price or ZERO, rate.unit_size or 1)
-        priced.append(RatedUsage(at=at, rate_id=rate.pk, amount=amount))
-    return _Usage(dict(quantities), priced)
-
-
-def _state(usage: _Usage, funding: Funding) -> PeriodState:
-    by_rate = {
-        rate_id: Amounts(
-            quantity=usage.quantities[rate_id],
-            rated=share.rated,
-            included=share.included,
-            credited=share.credited,
-            unbilled=share.unbilled,
-        )
-        for rate_id, share in funding.by_rate.items()
-    }
-    return PeriodState(by_rate, funding.drawdowns, funding.allowances)

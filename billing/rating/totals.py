@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from billing.rating.allocation import AllowanceUse
-from billing.rating.rating import EXACT, ZERO
+from billing.rating.rating import EXACT, ZERO, require_storable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,17 @@ class PeriodState:
             {key: change for key, change in drawdowns.items() if change},
             {key: change for key, change in allowances.items() if not change.is_zero()},
         )
+
+    def require_storable(self) -> None:
+        """Raise InexactAmount, naming the rate, for a figure that the tables would round or cannot hold."""
+        for rate_id, amounts in self.by_rate.items():
+            for name in ("quantity", "rated", "included", "credited", "unbilled"):
+                require_storable(getattr(amounts, name), f"{name} of rate {rate_id}")
+        for (rate_id, _), use in self.allowances.items():
+            require_storable(use.amount, f"included of rate {rate_id}")
+            require_storable(use.quantity, f"covered quantity of rate {rate_id}")
+        for (rate_id, _), amount in self.drawdowns.items():
+            require_storable(amount, f"credited of rate {rate_id}")
 
     def is_empty(self) -> bool:
         return not self.by_rate and not self.drawdowns and not self.allowances

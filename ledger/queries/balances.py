@@ -70,6 +70,12 @@ def balances_of_customer(customer_key: str) -> list[AccountBalance]:
     ]
 
 
+def balances_of_customers(customer_keys: Sequence[str], *, kind: str) -> dict[str, Decimal]:
+    """What the accounts of one kind hold that keep a balance, of many customers, by code; one query."""
+    accounts = Account.objects.filter(customer_key__in=list(customer_keys), keeps_balance=True, kind=kind)
+    return dict(accounts.values_list("code", "balance"))
+
+
 def balance_at(code: str, *, effective_at: datetime, known_at: datetime) -> Decimal:
     """
     What we believed at `known_at` that the account held at `effective_at`, both instants included.

@@ -16,7 +16,7 @@ from metering.queries.conservation import (
     conservation_by_meter,
     unmetered_events,
 )
-from metering.queries.event_life import EventLife, LivingPair, life_of_event
+from metering.queries.event_life import EventLife, LivingPair, find_event, life_of_event
 from metering.queries.events import (
     LOOKED_AT_MAX,
     EventFilter,
@@ -40,7 +40,9 @@ from metering.queries.lifecycle import (
     months_ahead,
     months_of_events,
 )
+from metering.queries.many_spans import CustomerSpan, hours_of_spans, spans_archived, sums_of_spans
 from metering.queries.meters import MeterInUse, MeterVersion, is_subject, meter_versions, meters_in_use
+from metering.queries.ordered_events import MeterEvent, events_between
 from metering.queries.pace import LagAt, lag_over_time, lags, outcome_totals
 from metering.queries.totals import (
     Conservation,
@@ -52,6 +54,7 @@ from metering.queries.totals import (
     totals_from_events,
 )
 from metering.queries.usage import InvalidRange, UnknownDimension, UnknownMeter, UsageRow, WindowSize, usage
+from metering.queries.weights import WeighedEvent, weighed_events
 from metering.queries.windows import (
     NEVER,
     Window,
@@ -77,6 +80,7 @@ __all__ = [
     "Arrivals",
     "ArrivedFor",
     "Conservation",
+    "CustomerSpan",
     "DailyTotal",
     "EventFilter",
     "EventLife",
@@ -91,6 +95,7 @@ __all__ = [
     "LatestUsage",
     "LifeStage",
     "LivingPair",
+    "MeterEvent",
     "MeterInUse",
     "MeterTotal",
     "MeterVersion",
@@ -104,6 +109,7 @@ __all__ = [
     "UnknownWindow",
     "UnmeteredEvents",
     "UsageRow",
+    "WeighedEvent",
     "Window",
     "WindowFigures",
     "WindowMismatch",
@@ -121,11 +127,14 @@ __all__ = [
     "counted_before",
     "customers_with_changes_since",
     "daily_totals",
+    "events_between",
+    "find_event",
     "find_events",
     "find_key",
     "find_window",
     "held_back_reason",
     "horizon",
+    "hours_of_spans",
     "ingest_lag_seconds",
     "is_subject",
     "lag_over_time",
@@ -140,12 +149,15 @@ __all__ = [
     "months_of_events",
     "open_alarms",
     "outcome_totals",
+    "spans_archived",
+    "sums_of_spans",
     "totals",
     "totals_from_events",
     "unmetered_events",
     "usage",
     "usage_of_all",
     "verify_windows",
+    "weighed_events",
     "windows_between",
     "windows_between_many",
     "windows_for",

@@ -128,6 +128,14 @@ def life_of_event(key: str) -> EventLife | None:
     )
 
 
+def find_event(key: str) -> EventRow | None:
+    """The event with this key (32 hexadecimal digits) and what became of it; None where no such event is kept here."""
+    found = _raw(key)
+    if found is None:
+        return None
+    return find_events(EventFilter(source=found[0], event_id=found[1]), limit=1).rows[0]
+
+
 def _raw(key: str) -> tuple[str, str, str] | None:
     with connection.cursor() as cursor:
         cursor.execute(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
 from billing.rating import operations, queries
@@ -319,6 +319,25 @@ class TestAccrueChangedPeriods:
         assert accrue_changed_periods(now=AFTER_OCTOBER) == 1
 
         assert [queries.period_totals(one.pk).rated for one in (broken, sound)] == [1, 1]
+
+    def test_holds_nobody_up_for_one_that_the_database_refuses(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        refused, sound = october_of("refused"), october_of("sound")
+        for key in ("refused", "sound"):
+            use_dollars(key, MORNING, "1")
+        real = operations.accrue_period
+
+        def accrue(*, period_id: int, now: datetime) -> UsageAccrual | None:
+            if period_id == refused.pk:
+                raise IntegrityError("a rule of billing_usageaccrual")
+            return real(period_id=period_id, now=now)
+
+        monkeypatch.setattr(operations, "accrue_period", accrue)
+
+        assert accrue_changed_periods(now=AFTER_OCTOBER) == 1
+        assert "of refused was not accrued" in caplog.text
+        assert queries.period_totals(sound.pk).rated == 1
 
     def test_finds_within_the_hour_what_changed_without_usage(self) -> None:
         period = october_of("acme", included="0")

@@ -29,7 +29,7 @@ def at(hour: float) -> datetime:
     return START + timedelta(hours=hour)
 
 
-usages = st.lists(st.builds(RatedUsage, hours.map(at), st.integers(1, 3), amounts))
+usages = st.lists(st.tuples(hours.map(at), st.integers(1, 3), amounts).map(lambda drawn: RatedUsage(*drawn)))
 
 
 def usage(hour: int, rate_id: int, amount: Decimal | str) -> RatedUsage:

@@ -50,25 +50,26 @@ def test_names_period_price_accrual_entry_who_paid_and_the_invoice_to_come() -> 
     accrual = accrue_period(period_id=period.pk, now=AFTER_OCTOBER)
     assert accrual is not None
 
-    shares = "$1.00 by the allowance (25.0 %), $2.00 by credits (50.0 %), $1.00 to invoice (25.0 %)"
     told = life()
     assert [(stage.title, stage.text) for stage in told] == [
         ("Billing period", "01 Oct 2026 – 01 Nov 2026, open"),
-        ("Price", "200,000 × 5 USD per 1,000,000 = 1 USD"),
+        ("Price", "200,000 units cost $1.00: included"),
+        ("Included", "$1.00: “Included usage” pays first: $0.00 of $1.00 was used before."),
         ("Accrued", "Revision 1: +800,000 units, +4 USD rated, +1 USD of it to invoice"),
         ("Journal entry", f"#{accrual.journal_entry_id}"),
-        ("Who pays", f"Of $4.00 for this rate in the period: {shares}"),
         ("Not invoiced yet", "The invoice of 01 Nov 2026 will have it"),
     ]
     assert all(stage.permission for stage in told)
     assert {stage.at for stage in told} == {None, AFTER_OCTOBER}
+    assert [stage.title for stage in told if "/explanations/events/" in stage.url] == ["Price", "Included"]
 
 
 def test_says_where_it_has_not_come_further() -> None:
     october_of("acme")
     use_dollars("acme", AT, "1")
 
-    assert [stage.title for stage in life()] == ["Billing period", "Price", "Not accrued yet", "Not invoiced yet"]
+    titles = ["Billing period", "Price", "Included", "Not accrued yet", "Not invoiced yet"]
+    assert [stage.title for stage in life()] == titles
 
 
 def test_says_what_nobody_pays_for() -> None:

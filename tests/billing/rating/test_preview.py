@@ -18,8 +18,16 @@ from ledger import queries as ledger
 from metering.effects import WindowChange
 from metering.operations import catch_up_windows
 from tests.billing import usage
-from tests.billing.usage import AFTER_OCTOBER, MODEL, october_of, use_dollars
-from tests.factories import NOVEMBER, OCTOBER, BillingPeriodFactory, CreditGrantFactory, PlanVersionFactory
+from tests.billing.usage import AFTER_OCTOBER, MODEL, october_of, use, use_dollars
+from tests.factories import (
+    NOVEMBER,
+    OCTOBER,
+    BillingPeriodFactory,
+    CreditGrantFactory,
+    PlanVersionFactory,
+    RateCardFactory,
+    RateFactory,
+)
 
 HOUR = timedelta(hours=1)
 TOKENS_PER_DOLLAR = usage.INPUT_TOKENS_PER_DOLLAR
@@ -149,3 +157,19 @@ def test_a_preview_is_what_accruing_then_posts(
 def _accrue(periods: Sequence[BillingPeriod]) -> None:
     for period in periods:
         accrue_period(period_id=period.pk, now=AFTER_OCTOBER)
+
+
+def test_prices_by_the_event_are_previewed_too() -> None:
+    card = RateCardFactory()
+    RateFactory(
+        rate_card=card, dimensions={}, unit_price=None, unit_size=None, charge_model="percentage",
+        terms={"rate_percent": "1", "fixed_per_event": "2"},
+    )  # fmt: skip
+    october_of("acme", version=PlanVersionFactory(rate_card=card, included_amount=Decimal(0)))
+    use("acme", OCTOBER + HOUR, input_tokens=TOKENS_PER_DOLLAR)
+    use("acme", OCTOBER + 2 * HOUR, input_tokens=TOKENS_PER_DOLLAR)
+
+    # An event of 200,000 costs 2,000 and 2: one more, and one less.
+    rated = [figures for name, *figures in shown([change("acme", 5, 0, 1)]) if name == "Rated"]
+    rated += [figures for name, *figures in shown([change("acme", 2, 1, 0)]) if name == "Rated"]
+    assert rated == [["4,004 USD", "6,006 USD", "+2,002 USD"], ["4,004 USD", "2,002 USD", "−2,002 USD"]]

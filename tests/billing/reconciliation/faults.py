@@ -118,12 +118,13 @@ FAULTS = (
         right="0.99",
     ),
     Fault(
-        "more was included than the allowance",
+        "an allowance was not used",
         "billing_periodallowance",
-        "UPDATE billing_periodallowance SET amount = 1"
-        " WHERE period_id IN (SELECT id FROM billing_billingperiod WHERE state = 'closed')",
+        "INSERT INTO billing_periodallowance (period_id, position, code, name, measure, amount, each_dimension, covers)"
+        " SELECT id, 9, 'forgotten', 'Forgotten', 'money', 1, '', '[]'"
+        " FROM billing_billingperiod WHERE state = 'closed'",
         check="rated_funded",
-        subject="allowance used",
+        subject="allowance used, forgotten",
         left="1",
         right="0",
     ),

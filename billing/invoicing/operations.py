@@ -21,9 +21,11 @@ from billing.invoicing.rounding import from_minor
 from billing.invoicing.stripe_lines import is_subscription_fee
 from billing.payments.operations import instant
 from billing.payments.settlement import settle_paid_elsewhere
+from billing.rollouts.moves import take_effect
 from billing.stripe.errors import NotYetKnown, ProjectionRefused
+from billing.stripe.gateway import price_of_line
 from billing.subscriptions.models import BillingPeriod, Subscription
-from billing.subscriptions.operations import open_next_period
+from billing.subscriptions.operations import bring_awaited_change, open_next_period
 
 Status, Step = Invoice.Status, InvoiceClose.Step
 StripeDict = dict[str, Any]
@@ -118,12 +120,21 @@ def _settle_write_off(invoice: Invoice, fetched: StripeDict, *, now: datetime) -
     invoice.save(update_fields=["written_off_minor"])
 
 
-def begin_close(*, invoice: Invoice, lines: Sequence[StripeDict], held_reason: str, now: datetime) -> InvoiceClose:
+def begin_close(
+    *,
+    invoice: Invoice,
+    lines: Sequence[StripeDict],
+    held_reason: str,
+    awaited_change: StripeDict | None = None,
+    now: datetime,
+) -> InvoiceClose:
     """
     Start the close of the period that ended with this cycle's draft, and open the next one. Said twice: the first.
 
     The draft must be out of Stripe's hands already (auto_advance=false). The next period is read from the fee line and
     not from the subscription, which may have moved on further by the time a late event is read.
+    `awaited_change` is Stripe's subscription, just fetched, where a change of terms was asked for that begins before
+    the next period: it is brought here first, because its webhook may come after this one.
     With a `held_reason` the close only shows that a person has to look. Raises ProjectionRefused, SubscriptionError.
     """
     existing = InvoiceClose.objects.filter(invoice=invoice).first()
@@ -133,6 +144,13 @@ def begin_close(*, invoice: Invoice, lines: Sequence[StripeDict], held_reason: s
     if not fees or invoice.subscription_id is None:
         raise ProjectionRefused(f"{invoice.stripe_invoice_id} bills a cycle and has no subscription fee")
     bounds = fees[0]["period"]
+    if awaited_change is not None:
+        bring_awaited_change(subscription_id=invoice.subscription_id, stripe_subscription=awaited_change, now=now)
+    take_effect(
+        subscription_id=invoice.subscription_id,
+        stripe_price_ids={price_of_line(fee) for fee in fees},
+        starts_at=instant(bounds["start"]),
+    )
     following = open_next_period(
         subscription_id=invoice.subscription_id, starts_at=instant(bounds["start"]), ends_at=instant(bounds["end"])
     )

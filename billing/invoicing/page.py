@@ -12,6 +12,7 @@ from billing.invoicing import late_page
 from billing.invoicing.models import CreditNote, Invoice, InvoiceClose, InvoiceLine
 from billing.invoicing.rounding import from_minor
 from billing.payments.models import Payment
+from billing.rating.explanation.links import line_url
 from billing.stripe.dashboard import object_text
 from billing.stripe.models import InboxEvent
 from ledger import queries as ledger_queries
@@ -28,9 +29,10 @@ def is_past_due(invoice: Invoice) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LineRow:
-    """A line, and where it is explained: the accruals it sums up, price by price."""
+    """A line, where it is explained ("" for a line of no usage), and the accruals it sums up, price by price."""
 
     line: InvoiceLine
+    explanation_url: str
     why_url: str
 
 
@@ -54,7 +56,7 @@ def sections(*, invoice: Invoice, may: Callable[[str], bool]) -> Mapping[str, An
     """Everything the template needs, by name. A section the reader may not see is None."""
     found = _lines_of(invoice)
     billed_before = _billed_before(invoice, found)
-    lines = [LineRow(line, _why_url(line, billed_before)) for line in found]
+    lines = [LineRow(line, _explanation_url(line), _why_url(line, billed_before)) for line in found]
     return {
         "invoice": invoice,
         "is_past_due": is_past_due(invoice),
@@ -82,6 +84,11 @@ def _billed_before(invoice: Invoice, lines: list[InvoiceLine]) -> dict[int, int]
     earlier = earlier.filter(invoice__created_at__lt=invoice.created_at).exclude(invoice__status=Invoice.Status.VOID)
     rows = earlier.values("period_id").order_by("period_id").annotate(last=Max("accrual_id"))
     return {row["period_id"]: row["last"] for row in rows}
+
+
+def _explanation_url(line: InvoiceLine) -> str:
+    is_of_usage = line.kind in (InvoiceLine.Kind.USAGE, InvoiceLine.Kind.COVERAGE)
+    return line_url(line.pk) if is_of_usage and line.period_id is not None else ""
 
 
 def _why_url(line: InvoiceLine, billed_before: Mapping[int, int]) -> str:

@@ -74,6 +74,11 @@ def due_closes(*, now: datetime, limit: int) -> list[int]:
     return list(unfinished.order_by("next_attempt_at", "id").values_list("pk", flat=True)[:limit])
 
 
+def is_part_of_a_cycle(period: BillingPeriod) -> bool:
+    """Whether the period ended because its terms changed: it is open, and no invoice of its own ever closed it."""
+    return period.state == BillingPeriod.State.OPEN and not InvoiceClose.objects.filter(period=period).exists()
+
+
 def earlier_periods_to_settle(period: BillingPeriod) -> QuerySet[BillingPeriod]:
     """
     Earlier periods of the subscription that may hold usage on no invoice: the latest one, whose late events nobody may

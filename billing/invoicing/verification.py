@@ -1,6 +1,6 @@
 """Is the draft at Stripe what we meant it to be? Pure: compares and names every difference."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ StripeDict = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFee:
-    """The recurring fee the draft must carry: one line of this price, amount in minor units."""
+    """A recurring fee the draft must carry: lines of this price, one for each tier, that come to these minor units."""
 
     price_id: str
     amount_minor: int
@@ -31,19 +31,19 @@ def differences(
     invoice: StripeDict,
     stripe_lines: Iterable[StripeDict],
     ours: Mapping[str, int],
-    fee: ExpectedFee | None,
+    fees: Sequence[ExpectedFee],
     currency: str,
 ) -> list[str]:
     """
     Say how the draft differs from what it must be; nothing means it may be finalised.
 
-    `ours` maps the id of each line we pushed to its amount in minor units; `fee` is None where none may be. Discount,
-    tax, prorations of the fee and lines whose metadata say what they are may be there; the total must be what all these
-    come to.
+    `ours` maps the id of each line we pushed to its amount in minor units; `fees` are the plan's and its add-ons'.
+    Discount, tax, prorations of the fee and lines whose metadata say what they are may be there; the total must be what
+    all these come to.
     """
     found: list[str] = []
     seen: list[str] = []
-    fees: list[StripeDict] = []
+    found_fees: list[StripeDict] = []
     # What may be on the invoice besides our amounts and the fee's, in minor units.
     added = 0
     for line in stripe_lines:
@@ -53,7 +53,7 @@ def differences(
             found += _of_ours(line, ours.get(key))
             added += net_of(line) - line["amount"]
         elif is_subscription_fee(line):
-            fees.append(line)
+            found_fees.append(line)
             added += net_of(line) - line["amount"]
         elif kind_of(line) is None:
             found.append(f"line {line['id']} ({line['description']}, {line['amount']}) is of a kind not known here")
@@ -62,8 +62,8 @@ def differences(
             added += net_of(line)
     found += [f"our line {key} is not on the invoice" for key in ours if key not in seen]
     found += [f"our line {key} is on the invoice {seen.count(key)} times" for key in ours if seen.count(key) > 1]
-    found += _of_fees(fees, fee)
-    expected_total = sum(ours.values()) + (fee.amount_minor if fee is not None else 0) + added
+    found += _of_fees(found_fees, fees)
+    expected_total = sum(ours.values()) + sum(fee.amount_minor for fee in fees) + added
     if invoice["total"] != expected_total:
         found.append(f"the total is {invoice['total']} instead of {expected_total}")
     if invoice["currency"].upper() != currency:
@@ -91,14 +91,24 @@ def _of_ours(line: StripeDict, expected: int | None) -> list[str]:
     return []
 
 
-def _of_fees(fees: list[StripeDict], expected: ExpectedFee | None) -> list[str]:
-    if expected is None:
-        return [f"line {fee['id']} is a subscription fee, and none is expected here" for fee in fees]
-    if len(fees) != 1:
-        return [f"there are {len(fees)} lines of the subscription fee instead of 1"]
-    fee, found = fees[0], []
-    if fee["amount"] != expected.amount_minor:
-        found.append(f"the subscription fee is {fee['amount']} instead of {expected.amount_minor}")
-    if price_of_line(fee) != expected.price_id:
-        found.append(f"the subscription fee is of price {price_of_line(fee)} instead of {expected.price_id}")
-    return found
+def _of_fees(fees: list[StripeDict], expected: Sequence[ExpectedFee]) -> list[str]:
+    """Each expected fee is there by its price, in as many lines as it has tiers, and no other."""
+    charged: dict[str, int] = {}
+    for fee in fees:
+        price_id = price_of_line(fee)
+        charged[price_id] = charged.get(price_id, 0) + int(fee["amount"])
+    wanted: dict[str, int] = {}
+    for one in expected:
+        wanted[one.price_id] = wanted.get(one.price_id, 0) + one.amount_minor
+    found = [
+        f"the subscription fee is {charged[price_id]} instead of {amount} (price {price_id})"
+        if price_id in charged
+        else f"there is no subscription fee of price {price_id}; {amount} is expected"
+        for price_id, amount in wanted.items()
+        if charged.get(price_id) != amount
+    ]
+    return found + [
+        f"there is a subscription fee of {amount} of price {price_id}, and none of that price is expected here"
+        for price_id, amount in charged.items()
+        if price_id not in wanted
+    ]

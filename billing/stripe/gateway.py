@@ -157,6 +157,20 @@ def _find_credit_note(intent_id: str, target: str, params: StripeDict) -> Stripe
     return _by_intent("/v1/credit_notes", intent_id, invoice=params["invoice"])
 
 
+def _find_meter(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    """Meters bear no metadata; of active ones there is one for each name of events."""
+    active = listed("/v1/billing/meters", status="active")
+    return next((meter for meter in active if meter["event_name"] == params["event_name"]), None)
+
+
+def _find_meter_as(status: str) -> "Find":
+    def find(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+        meter = retrieve(f"/v1/billing/meters/{target}")
+        return meter if meter["status"] == status else None
+
+    return find
+
+
 Find = Callable[[str, str, StripeDict], StripeDict | None]
 
 
@@ -180,7 +194,16 @@ OPERATIONS: dict[str, Operation] = {
     "customers.update": Operation("/v1/customers/{target}", "/v1/customers/{id}"),
     "payment_methods.attach": Operation("/v1/payment_methods/{target}/attach", "/v1/payment_methods/{id}"),
     "products.create": Operation("/v1/products", "/v1/products/{id}", _find_product, "object"),
+    "products.update": Operation("/v1/products/{target}", "/v1/products/{id}"),
+    "meters.create": Operation("/v1/billing/meters", "/v1/billing/meters/{id}", _find_meter),
+    "meters.deactivate": Operation(
+        "/v1/billing/meters/{target}/deactivate", "/v1/billing/meters/{id}", _find_meter_as("inactive")
+    ),
+    "meters.reactivate": Operation(
+        "/v1/billing/meters/{target}/reactivate", "/v1/billing/meters/{id}", _find_meter_as("active")
+    ),
     "prices.create": Operation("/v1/prices", "/v1/prices/{id}", _find_price, "object"),
+    "prices.update": Operation("/v1/prices/{target}", "/v1/prices/{id}"),
     "subscriptions.create": Operation("/v1/subscriptions", "/v1/subscriptions/{id}", _find_subscription, "object"),
     "subscriptions.update": Operation("/v1/subscriptions/{target}", "/v1/subscriptions/{id}"),
     "invoices.create": Operation("/v1/invoices", "/v1/invoices/{id}", _find_invoice, "object"),

@@ -1,5 +1,6 @@
 """Subscriptions and their billing periods to read, with links down to what a period's figures are made of."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
@@ -11,9 +12,13 @@ from billing.admin_links import NOTHING, link, list_url, page_link, windows_url
 from billing.catalog.admin import late_policy_text
 from billing.invoicing import late_page
 from billing.money_text import exact_text, quantity_text
+from billing.rating.explanation.links import period_url
+from billing.rating.queries import conservation
 from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
 from billing.stripe.dashboard import object_text
+from billing.subscriptions import pages
 from billing.subscriptions.models import BillingPeriod, PeriodAllowance, Subscription
+from config import clock
 
 STATUS_COLOURS = {
     Subscription.Status.ACTIVE.label: "success",
@@ -21,6 +26,11 @@ STATUS_COLOURS = {
     Subscription.Status.PAST_DUE.label: "danger",
     Subscription.Status.UNPAID.label: "danger",
     Subscription.Status.INCOMPLETE.label: "warning",
+}
+KIND_COLOURS = {
+    BillingPeriod.Kind.REGULAR.label: "success",
+    BillingPeriod.Kind.TRIAL.label: "info",
+    BillingPeriod.Kind.PAUSED.label: "warning",
 }
 PERIOD_STATE_COLOURS = {BillingPeriod.State.OPEN.label: "info", BillingPeriod.State.CLOSED.label: "success"}
 
@@ -32,15 +42,22 @@ def allowances_text(period: BillingPeriod) -> str:
 
 def _allowance_text(allowance: PeriodAllowance, currency: str) -> str:
     if allowance.amount is None:
-        return f"{allowance.name}: everything"
+        return allowance.name
+    if allowance.measure == PeriodAllowance.Measure.CAP:
+        return f"billed at most {exact_text(allowance.amount, currency)}"
+    each = f" for each {allowance.each_dimension}" if allowance.each_dimension else ""
+    return f"{allowance.name}: {_amount_text(allowance, allowance.amount, currency)}{each}"
+
+
+def _amount_text(allowance: PeriodAllowance, amount: Decimal, currency: str) -> str:
     if allowance.measure == PeriodAllowance.Measure.UNITS:
-        return f"{allowance.name}: {quantity_text(allowance.amount)} units"
-    return f"{allowance.name}: {exact_text(allowance.amount, currency)}"
+        return f"{quantity_text(amount)} units"
+    return exact_text(amount, currency)
 
 
 class BillingPeriodInline(ReadOnlyInline):
     model = BillingPeriod
-    fields = ("period_link", "state", "seats", "allowance_text", "closed_at")
+    fields = ("period_link", "kind_label", "state", "seats", "allowance_text", "closed_at")
     ordering = ("-starts_at",)
     verbose_name_plural = "Billing periods"
 
@@ -52,6 +69,10 @@ class BillingPeriodInline(ReadOnlyInline):
     def period_link(self, period: BillingPeriod) -> str:
         return page_link("billing.billingperiod", period.pk, period)
 
+    @display(description="Kind", label=KIND_COLOURS)
+    def kind_label(self, period: BillingPeriod) -> str:
+        return period.get_kind_display()
+
     @display(description="Allowance")
     def allowance_text(self, period: BillingPeriod) -> str:
         return allowances_text(period)
@@ -61,11 +82,31 @@ class BillingPeriodInline(ReadOnlyInline):
 class SubscriptionAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "customer_link", "plan_version", "seats", "status_label", "started_at")
     list_select_related = ("customer", "plan_version__plan")
-    list_filter = ("status", "plan_version__plan")
+    list_filter = ("status", "plan_version__plan", "plan_version__interval")
     search_fields = ("customer__customer_key", "customer__name", "=stripe_subscription_id")
     linked_by = frozenset({"plan_version__id__exact"})
-    fields = ("customer_link", "terms_link", "seats", "status_label", "started_at", "anchor_at", "stripe_object")
+    change_form_outer_before_template = "admin/billing/subscription/before.html"
+    fields = (
+        "customer_link",
+        "terms_link",
+        "seats",
+        "status_label",
+        "started_at",
+        "anchor_at",
+        "trial_ends_at",
+        "stripe_object",
+    )
     inlines = (BillingPeriodInline,)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        if row is not None and self.has_view_permission(request, row):
+            shown = pages.subscription_sections(row, now=clock.now())
+            extra_context = {**(extra_context or {}), "sections": shown}
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        return response
 
     @display(description="Customer", ordering="customer__name")
     def customer_link(self, subscription: Subscription) -> str:
@@ -86,23 +127,23 @@ class SubscriptionAdmin(ReadOnlyAdmin):
 
 @admin.register(BillingPeriod)
 class BillingPeriodAdmin(ReadOnlyAdmin):
-    list_display = ("__str__", "customer_link", "plan_version", "seats", "allowance_text", "state_label")
+    list_display = ("__str__", "customer_link", "plan_version", "kind_label", "seats", "allowance_text", "state_label")
     list_select_related = ("subscription__customer", "plan_version__plan")
-    list_filter = ("state",)
+    list_filter = ("state", "kind")
     search_fields = ("subscription__customer__customer_key", "subscription__customer__name")
     linked_by = frozenset({"subscription__id__exact", "subscription__customer__id__exact", "ends_at__lte"})
     ordering = ("-starts_at", "-id")
-    change_form_outer_before_template = "admin/billing/billingperiod/late_usage.html"
+    change_form_outer_before_template = "admin/billing/billingperiod/terms.html"
     fields = (
         "customer_link",
         "starts_at",
         "ends_at",
         "terms_link",
         "late_policy_text",
-        "seats",
-        "allowance_text",
         "state_label",
         "closed_at",
+        "funding_text",
+        "explanation_link",
         "accruals_link",
         "lines_link",
         "windows_link",
@@ -125,6 +166,8 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         period = self.get_object(request, object_id)
+        if period is not None and self.has_view_permission(request, period):
+            extra_context = {**(extra_context or {}), "sections": pages.period_sections(period)}
         if period is not None and request.user.has_perm("billing.view_lateusage"):
             extra_context = {**(extra_context or {}), "late_usage": late_page.of_period(period)}
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
@@ -138,9 +181,25 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
     def allowance_text(self, period: BillingPeriod) -> str:
         return allowances_text(period)
 
+    @display(description="Kind", ordering="kind", label=KIND_COLOURS)
+    def kind_label(self, period: BillingPeriod) -> str:
+        return period.get_kind_display()
+
     @display(description="State", ordering="state", label=PERIOD_STATE_COLOURS)
     def state_label(self, period: BillingPeriod) -> str:
         return period.get_state_display()
+
+    @display(description="Rated usage")
+    def funding_text(self, period: BillingPeriod) -> str:
+        currency, went = period.plan_version.currency, conservation(period.pk)
+        parts = [(name, getattr(went, name)) for name in ("included", "credited", "billed", "absorbed")]
+        parts += [("not invoiced yet", went.open)] if went.open else []
+        told = " + ".join(f"{exact_text(amount, currency)} {name}" for name, amount in parts)
+        return f"{exact_text(went.rated, currency)} = {told}"
+
+    @display(description="Explanation")
+    def explanation_link(self, period: BillingPeriod) -> str:
+        return link(period_url(period.pk), "Why this amount, with its windows, payers and postings")
 
     @display(description="Accruals")
     def accruals_link(self, period: BillingPeriod) -> str:

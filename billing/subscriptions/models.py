@@ -36,6 +36,10 @@ class Subscription(models.Model):
         constraints = (
             models.CheckConstraint(name="billing_subscription_seats_positive", condition=Q(seats__gt=0)),
             models.CheckConstraint(
+                name="billing_subscription_trial_not_empty",
+                condition=Q(trial_ends_at=None) | Q(trial_ends_at__gt=F("started_at")),
+            ),
+            models.CheckConstraint(
                 name="billing_subscription_pinned_says_why", condition=Q(pinned_at=None) ^ ~Q(pinned_because="")
             ),
             # Usage is attributed by customer key: two live subscriptions would bill the same usage twice.
@@ -82,7 +86,9 @@ class BillingPeriod(models.Model):
     """
     A half-open interval [starts_at, ends_at) of one subscription whose usage is gathered onto one invoice.
 
-    The terms are frozen at its start. Periods of one subscription never overlap.
+    The terms are frozen at its start. Periods of one subscription never overlap and leave no gap. One whose terms
+    change before it is over ends at that instant, and another one goes on from there to the same end. Of a trial and of
+    a pause nothing is billed: all usage is included.
     """
 
     class State(models.TextChoices):
@@ -92,6 +98,7 @@ class BillingPeriod(models.Model):
     class Kind(models.TextChoices):
         REGULAR = "regular", "Regular"
         TRIAL = "trial", "Trial"
+        PAUSED = "paused", "Paused"
 
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="periods")
     starts_at = models.DateTimeField()
@@ -106,7 +113,7 @@ class BillingPeriod(models.Model):
         ordering = ("subscription_id", "starts_at")
         constraints = (
             models.CheckConstraint(name="billing_period_not_empty", condition=Q(starts_at__lt=F("ends_at"))),
-            models.CheckConstraint(name="billing_period_kind", condition=Q(kind__in=("regular", "trial"))),
+            models.CheckConstraint(name="billing_period_kind", condition=Q(kind__in=("regular", "trial", "paused"))),
             models.CheckConstraint(
                 name="billing_period_closed_has_time", condition=Q(state="open") ^ Q(closed_at__isnull=False)
             ),

@@ -1,84 +1,113 @@
 """
-All writes about subscriptions and their billing periods.
+All writes about subscriptions and their billing periods; changes of terms within a period are in `changes`.
 
 Only `start_at_stripe` calls Stripe, through the outbox and outside of every transaction.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
-from billing.catalog.models import PlanVersion
+from billing.catalog.models import Alignment, PlanVersion
 from billing.customers.models import Customer
-from billing.customers.operations import create_at_stripe, use_payment_method
-from billing.rating.terms import seated
+from billing.customers.operations import create_at_stripe, lock_customer, use_payment_method
 from billing.stripe import outbox
-from billing.subscriptions import periods
-from billing.subscriptions.models import BillingPeriod, PeriodAllowance, Subscription
+from billing.stripe.errors import NotYetKnown
+from billing.subscriptions import at_stripe
+from billing.subscriptions.at_stripe import seats_at_stripe
+from billing.subscriptions.changes import apply_change, ask_for_change
+from billing.subscriptions.errors import (
+    ChangeRefused,
+    PeriodConflict,
+    PeriodNotFound,
+    PlanNotOffered,
+    SubscriptionConflict,
+    SubscriptionError,
+    SubscriptionNotFound,
+)
+from billing.subscriptions.models import BillingPeriod, Subscription, SubscriptionAddOn
+from billing.subscriptions.offers import require_add_on, require_offered, require_plan
+from billing.subscriptions.opening import Item, cadence_of, first_span, open_period
+from billing.subscriptions.pausing import open_after_pause
 from billing.subscriptions.queries import latest_period
+
+__all__ = [
+    "ENDED_STATUSES",
+    "ChangeRefused",
+    "PeriodConflict",
+    "PeriodNotFound",
+    "PlanNotOffered",
+    "SubscriptionConflict",
+    "SubscriptionError",
+    "SubscriptionNotFound",
+    "bring_awaited_change",
+    "change_terms",
+    "close_period",
+    "create_subscription",
+    "open_next_period",
+    "project_subscription",
+    "start_at_stripe",
+]
 
 logger = logging.getLogger(__name__)
 
-# Stripe starts a subscription when it is told of it: a little after we agreed on it.
+# Stripe starts a subscription when it is told of it: a little after we agreed on it. A calendar's periods begin at
+# midnight there, Stripe's at the same hour in UTC: in summer an hour later.
 START_DRIFT_MAX = timedelta(hours=1)
 ENDED_STATUSES = (Subscription.Status.CANCELED, Subscription.Status.INCOMPLETE_EXPIRED)
 
 
-class SubscriptionError(Exception):
-    """A subscription or period cannot be written as asked; nothing was."""
-
-
-class PlanNotOffered(SubscriptionError):
-    """The plan version is not published, or in another currency than the customer's."""
-
-
-class SubscriptionConflict(SubscriptionError):
-    """The customer has another live subscription; two would bill the same usage twice."""
-
-
-class SubscriptionNotFound(SubscriptionError):
-    """No subscription has this id."""
-
-
-class PeriodConflict(SubscriptionError):
-    """The period would overlap another one of its subscription or leave a gap after it."""
-
-
-class PeriodNotFound(SubscriptionError):
-    """No billing period has this id."""
-
-
 def create_subscription(
-    *, customer: Customer, plan_version: PlanVersion, seats: int, starts_at: datetime, actor: str
+    *,
+    customer: Customer,
+    plan_version: PlanVersion,
+    seats: int,
+    starts_at: datetime,
+    actor: str,
+    add_ons: Sequence[tuple[PlanVersion, int]] = (),
 ) -> Subscription:
     """
     Agree on a subscription, not yet known to Stripe, and open its first period.
 
-    `starts_at` is the anchor of all periods; its fraction of a second is dropped, as Stripe knows none. Said twice it
-    returns the first. Raises PlanNotOffered, SubscriptionConflict, and ValueError without seats or for another zone
-    than UTC.
+    `starts_at` is the anchor of all periods; its fraction of a second is dropped, as Stripe knows none. A plan with
+    trial days begins with a trial, once for each customer, and counts its periods from the trial's end. `add_ons` are
+    versions with their seats. Said twice it returns the first. Raises PlanNotOffered, SubscriptionConflict, and
+    ValueError without seats or for another zone than UTC.
     """
-    if seats < 1:
-        raise ValueError("a subscription needs at least one seat")
-    if plan_version.status != PlanVersion.Status.PUBLISHED:
-        raise PlanNotOffered(f"{plan_version} is {plan_version.status}")
-    if plan_version.currency != customer.currency:
-        raise PlanNotOffered(f"{plan_version} is in {plan_version.currency}, {customer} pays in {customer.currency}")
-    anchor_at = starts_at.replace(microsecond=0)
-    first_ends_at = periods.boundary(anchor_at, 1)
+    require_offered(plan_version, customer=customer, seats=seats)
+    require_plan(plan_version)
+    for add_on, add_on_seats in add_ons:
+        require_offered(add_on, customer=customer, seats=add_on_seats)
+        require_add_on(add_on, plan=plan_version)
+    started_at = starts_at.replace(microsecond=0)
     with transaction.atomic():
         # The customer's row stands in for the subscription that does not exist yet: two callers take turns.
         Customer.objects.select_for_update().get(pk=customer.pk)
         live = Subscription.objects.filter(customer=customer).exclude(status__in=ENDED_STATUSES).first()
         if live is not None:
-            return _the_same(live, plan_version=plan_version, seats=seats, anchor_at=anchor_at)
-        subscription = Subscription.objects.create(
-            customer=customer, plan_version=plan_version, seats=seats, started_at=anchor_at, anchor_at=anchor_at
+            return _the_same(live, plan_version=plan_version, seats=seats, started_at=started_at)
+        trial_ends_at = started_at + timedelta(days=plan_version.trial_days) if plan_version.trial_days else None
+        if Subscription.objects.filter(customer=customer).exclude(trial_ends_at=None).exists():
+            trial_ends_at = None
+        subscription = Subscription(
+            customer=customer,
+            plan_version=plan_version,
+            seats=seats,
+            started_at=started_at,
+            anchor_at=trial_ends_at or started_at,
+            trial_ends_at=trial_ends_at,
         )
-        _open(subscription, starts_at=anchor_at, ends_at=first_ends_at)
+        span = first_span(subscription)
+        subscription.save()
+        SubscriptionAddOn.objects.bulk_create(
+            SubscriptionAddOn(subscription=subscription, plan_version=add_on, seats=count, added_at=started_at)
+            for add_on, count in add_ons
+        )
+        open_period(subscription, **span)
     logger.info("%s subscribed %s to %s, %s seats", actor, customer.customer_key, plan_version.pk, seats)
     return subscription
 
@@ -89,23 +118,29 @@ def open_next_period(*, subscription_id: int, starts_at: datetime, ends_at: date
 
     `starts_at` and `ends_at` are Stripe's. The period begins exactly where the latest one ends, so that no usage falls
     between two: Stripe's instant may differ from it by START_DRIFT_MAX, because Stripe counts from when it was told.
-    Said twice it returns the first. Raises SubscriptionNotFound and PeriodConflict.
+    Under terms of a calendar it ends where the calendar says, from which Stripe's may differ as much. Said twice it
+    returns the first. Raises SubscriptionNotFound and PeriodConflict.
     """
     with transaction.atomic():
         subscription = _locked(subscription_id)
-        existing = subscription.periods.filter(ends_at=ends_at).first()
-        if existing is not None:
-            _require_near(existing.starts_at, starts_at)
-            return existing
+        if subscription.plan_version.alignment == Alignment.CALENDAR:
+            stripes, ends_at = ends_at, cadence_of(subscription).nearest(ends_at)
+            _require_near(ends_at, stripes, "ends")
+        if subscription.periods.filter(ends_at=ends_at).exists():
+            # One whose terms changed meanwhile is in two parts: Stripe's begins with the first of them.
+            first = _beginning_with(subscription, starts_at)
+            if first is None:
+                raise PeriodConflict(f"no period begins at {starts_at:%F %T}, and one ends {ends_at:%F %T} already")
+            return first
         latest = latest_period(subscription_id)
         if latest is None:
-            return _open(subscription, starts_at=starts_at, ends_at=ends_at)
-        _require_near(latest.ends_at, starts_at)
+            return open_period(subscription, starts_at=starts_at, ends_at=ends_at)
+        _require_near(latest.ends_at, starts_at, "begins")
         if ends_at <= latest.ends_at:
             raise PeriodConflict(
                 f"the period would end at {ends_at:%F %T}, inside the one that ends {latest.ends_at:%F %T}"
             )
-        return _open(subscription, starts_at=latest.ends_at, ends_at=ends_at)
+        return open_period(subscription, starts_at=latest.ends_at, ends_at=ends_at)
 
 
 def close_period(*, period_id: int, now: datetime) -> BillingPeriod:
@@ -129,14 +164,13 @@ def start_at_stripe(*, subscription_id: int, payment_method: str, now: datetime)
     """
     Create the subscription at Stripe, with the customer and their default payment method; safe to repeat.
 
-    `payment_method` is Stripe's id or test token. Raises SubscriptionNotFound, PlanNotOffered when the plan version
-    has no price at Stripe yet, and what outbox.perform raises; what was done until then stays done.
+    `payment_method` is Stripe's id or test token. Raises SubscriptionNotFound, PlanNotOffered when a plan version or
+    add-on has no price at Stripe yet, and what outbox.perform raises; what was done until then stays done.
     """
     subscription = Subscription.objects.select_related("customer", "plan_version").filter(pk=subscription_id).first()
     if subscription is None:
         raise SubscriptionNotFound(f"there is no subscription {subscription_id}")
-    if subscription.plan_version.stripe_price_id is None:
-        raise PlanNotOffered(f"{subscription.plan_version} has no price at Stripe; sync the catalogue first")
+    params = at_stripe.creation(subscription)
     fact = f"subscription:{subscription_id}"
     stripe_customer_id = create_at_stripe(customer_id=subscription.customer_id, now=now)
     use_payment_method(
@@ -149,14 +183,41 @@ def start_at_stripe(*, subscription_id: int, payment_method: str, now: datetime)
         purpose=f"{fact}:create",
         operation="subscriptions.create",
         target="",
-        params={
-            "customer": stripe_customer_id,
-            "items": [{"price": subscription.plan_version.stripe_price_id, "quantity": subscription.seats}],
-            "metadata": {"subscription_id": str(subscription_id)},
-        },
+        params={"customer": stripe_customer_id, **params},
         now=now,
     )
     project_subscription(created, now=now)
+    return Subscription.objects.get(pk=subscription_id)
+
+
+def change_terms(
+    *,
+    subscription_id: int,
+    plan_version: PlanVersion,
+    seats: int,
+    add_ons: Sequence[tuple[PlanVersion, int]] = (),
+    from_next_period: bool = False,
+    actor: str,
+    idempotency_key: str,
+    now: datetime,
+) -> Subscription:
+    """
+    Change a subscription to this plan, these seats and these add-ons, and no others, at Stripe and here.
+
+    From now on, which divides the open period, or `from_next_period`. Not inside a transaction; said twice with one key
+    it is done once. Raises what `changes.ask_for_change` raises, and SubscriptionError when its answer cannot be
+    applied yet: its webhook does it then.
+    """
+    items = [Item(plan_version, seats), *(Item(add_on, count) for add_on, count in add_ons)]
+    answer = ask_for_change(
+        subscription_id=subscription_id,
+        items=items,
+        from_next_period=from_next_period,
+        actor=actor,
+        idempotency_key=idempotency_key,
+        now=now,
+    )
+    project_subscription(answer, now=now)
     return Subscription.objects.get(pk=subscription_id)
 
 
@@ -164,19 +225,47 @@ def project_subscription(stripe_subscription: Mapping[str, Any], *, now: datetim
     """
     Bring status and seats to what Stripe says, from an object just fetched; None when it is none of ours.
 
-    Seats count from the next period on: the terms of an open period are frozen. Raises SubscriptionError for a status
-    that Stripe did not have before.
+    Seats count from the next period on: the terms of an open period are frozen. A change of terms that we asked for
+    (`changes.change_terms`) begins when it says. The end of a pause opens a new period. Raises SubscriptionError for a
+    status that Stripe did not have before, and what `changes.apply_change` and `pausing.open_after_pause` raise.
     """
-    status, seats = str(stripe_subscription["status"]), _seats_at_stripe(stripe_subscription)
+    status = str(stripe_subscription["status"])
     if status not in Subscription.Status.values:
         raise SubscriptionError(f"Stripe's status {status!r} of {stripe_subscription['id']} is not known here")
     with transaction.atomic():
+        # The customer comes first, as wherever usage is accrued: a change of terms accrues both of its parts.
+        of_this = Q(stripe_customer_id=stripe_subscription["customer"]) | Q(
+            subscriptions__stripe_subscription_id=stripe_subscription["id"]
+        )
+        for customer_id in Customer.objects.filter(of_this).order_by("pk").distinct().values_list("pk", flat=True):
+            lock_customer(customer_id=customer_id)
         subscription = _bound(stripe_subscription)
-        if subscription is not None and (subscription.status, subscription.seats) != (status, seats):
-            logger.info("subscription %s is %s with %s seats at %s", subscription.pk, status, seats, now)
-            subscription.status, subscription.seats = status, seats
+        if subscription is None:
+            return None
+        before = (subscription.status, subscription.seats)
+        apply_change(subscription, stripe_subscription, now=now)
+        subscription.status = status
+        subscription.seats = seats_at_stripe(stripe_subscription, subscription.plan_version.stripe_price_id)
+        if (subscription.status, subscription.seats) != before:
+            logger.info("subscription %s is %s with %s seats at %s", subscription.pk, status, subscription.seats, now)
             subscription.save(update_fields=["status", "seats"])
+        if before[0] == Subscription.Status.PAUSED and status != Subscription.Status.PAUSED:
+            open_after_pause(subscription, stripe_subscription)
     return subscription
+
+
+def bring_awaited_change(*, subscription_id: int, stripe_subscription: Mapping[str, Any], now: datetime) -> None:
+    """
+    Bring a change that counts before the next period opens (`changes.is_awaited`), from an object just fetched, if its
+    webhook has not done so: afterwards it would come too late. Not its status or seats, which may have moved on.
+
+    Inside the caller's transaction, with the customer locked. Raises SubscriptionNotFound and ChangeRefused.
+    """
+    subscription = _locked(subscription_id)
+    try:
+        apply_change(subscription, stripe_subscription, now=now)
+    except NotYetKnown as later:
+        logger.warning("%s; what was asked for before it is not known any more", later)
 
 
 def _bound(stripe_subscription: Mapping[str, Any]) -> Subscription | None:
@@ -186,7 +275,7 @@ def _bound(stripe_subscription: Mapping[str, Any]) -> Subscription | None:
     A webhook can be faster than the answer to our own request: the first to come binds the two. Metadata, which
     anybody may edit, is believed only for a subscription that waits for its id, and of the same customer.
     """
-    ours = Subscription.objects.select_for_update(of=("self",))
+    ours = Subscription.objects.select_for_update(of=("self",)).select_related("plan_version")
     found = ours.filter(stripe_subscription_id=stripe_subscription["id"]).first()
     our_id = str((stripe_subscription.get("metadata") or {}).get("subscription_id", ""))
     if found is not None or not our_id.isdecimal():
@@ -198,14 +287,10 @@ def _bound(stripe_subscription: Mapping[str, Any]) -> Subscription | None:
     ).first()
     if waiting is not None:
         waiting.stripe_subscription_id = str(stripe_subscription["id"])
-        waiting.anchor_at = datetime.fromtimestamp(stripe_subscription["billing_cycle_anchor"], tz=UTC)
+        if waiting.plan_version.alignment == Alignment.ANCHOR:
+            waiting.anchor_at = datetime.fromtimestamp(stripe_subscription["billing_cycle_anchor"], tz=UTC)
         waiting.save(update_fields=["stripe_subscription_id", "anchor_at"])
     return waiting
-
-
-def _seats_at_stripe(stripe_subscription: Mapping[str, Any]) -> int:
-    """Return the quantity of the subscription's first item: ours always have one."""
-    return int(stripe_subscription["items"]["data"][0]["quantity"])
 
 
 def _locked(subscription_id: int) -> Subscription:
@@ -216,34 +301,20 @@ def _locked(subscription_id: int) -> Subscription:
     return subscription
 
 
-def _the_same(live: Subscription, *, plan_version: PlanVersion, seats: int, anchor_at: datetime) -> Subscription:
-    if (live.plan_version_id, live.seats, live.started_at) != (plan_version.pk, seats, anchor_at):
+def _the_same(live: Subscription, *, plan_version: PlanVersion, seats: int, started_at: datetime) -> Subscription:
+    if (live.plan_version_id, live.seats, live.started_at) != (plan_version.pk, seats, started_at):
         raise SubscriptionConflict(f"the customer has the live subscription {live.pk} on other terms")
     return live
 
 
-def _open(subscription: Subscription, *, starts_at: datetime, ends_at: datetime) -> BillingPeriod:
-    """Insert a period; its terms are those of the subscription now."""
-    terms = subscription.plan_version
-    period = BillingPeriod.objects.create(
-        subscription=subscription, starts_at=starts_at, ends_at=ends_at, plan_version=terms, seats=subscription.seats
+def _beginning_with(subscription: Subscription, starts_at: datetime) -> BillingPeriod | None:
+    """Return the period that begins where Stripe's does, or as near as START_DRIFT_MAX."""
+    near = subscription.periods.filter(
+        starts_at__gte=starts_at - START_DRIFT_MAX, starts_at__lte=starts_at + START_DRIFT_MAX
     )
-    PeriodAllowance.objects.bulk_create(
-        PeriodAllowance(
-            period=period,
-            position=position,
-            code=allowance.code,
-            name=allowance.name,
-            measure=allowance.measure,
-            amount=seated(allowance, subscription.seats),
-            each_dimension=allowance.each_dimension,
-            covers=allowance.covers,
-        )
-        for position, allowance in enumerate(terms.allowances.order_by("position"), start=1)
-    )
-    return period
+    return min(near, key=lambda period: abs(period.starts_at - starts_at), default=None)
 
 
-def _require_near(ours: datetime, stripes: datetime) -> None:
+def _require_near(ours: datetime, stripes: datetime, verb: str) -> None:
     if abs(stripes - ours) > START_DRIFT_MAX:
-        raise PeriodConflict(f"the period begins at {ours:%F %T} here and at {stripes:%F %T} at Stripe")
+        raise PeriodConflict(f"the period {verb} at {ours:%F %T} here and at {stripes:%F %T} at Stripe")

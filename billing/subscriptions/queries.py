@@ -1,8 +1,19 @@
 """All reads about subscriptions and billing periods."""
 
-from datetime import datetime
+from dataclasses import dataclass
 
-from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.catalog.fees import fee_minor_of
+from billing.catalog.models import PlanVersion
+from billing.subscriptions.models import BillingPeriod
+
+
+@dataclass(frozen=True, slots=True)
+class Fee:
+    """What one item of a period costs in advance: its version, seats, and minor units for the whole period."""
+
+    version: PlanVersion
+    seats: int
+    amount_minor: int
 
 
 def latest_period(subscription_id: int) -> BillingPeriod | None:
@@ -10,16 +21,13 @@ def latest_period(subscription_id: int) -> BillingPeriod | None:
     return BillingPeriod.objects.filter(subscription_id=subscription_id).order_by("-starts_at").first()
 
 
-def period_at(subscription_id: int, at: datetime) -> BillingPeriod | None:
-    """Return the period of the subscription that holds the instant, or None."""
-    return BillingPeriod.objects.filter(subscription_id=subscription_id, starts_at__lte=at, ends_at__gt=at).first()
-
-
-def period_ending(subscription_id: int, ends_at: datetime) -> BillingPeriod | None:
-    """Return the period of the subscription that ends at this instant exactly, or None."""
-    return BillingPeriod.objects.filter(subscription_id=subscription_id, ends_at=ends_at).first()
-
-
-def subscription_by_stripe_id(stripe_subscription_id: str) -> Subscription | None:
-    """Return the subscription that is this one at Stripe, or None."""
-    return Subscription.objects.filter(stripe_subscription_id=stripe_subscription_id).first()
+def fees_of(period: BillingPeriod) -> list[Fee]:
+    """
+    Return the recurring fees of a whole period under these terms, the plan's first: bundled add-ons have none, and of a
+    trial and of a pause all are zero.
+    """
+    items = [(period.plan_version, period.seats)]
+    own = period.add_ons.filter(is_bundled=False).select_related("plan_version__plan")
+    items += [(add_on.plan_version, add_on.seats) for add_on in own]
+    is_free = period.kind != BillingPeriod.Kind.REGULAR
+    return [Fee(version, seats, 0 if is_free else fee_minor_of(version, seats)) for version, seats in items]

@@ -86,9 +86,27 @@ CREATE TRIGGER billing_planversion_bundled_terms BEFORE INSERT OR UPDATE OR DELE
 CREATE TRIGGER billing_planversion_bundled_no_truncate BEFORE TRUNCATE ON billing_planversion_bundled
     FOR EACH STATEMENT EXECUTE FUNCTION billing_refuse('billing_planversion_bundled_kept');
 
--- An add-on is added once and removed once.
+-- When an add-on comes and goes is settled by the periods that began since: what is still ahead may be asked for anew.
+-- The arguments are the rule and the column.
+CREATE FUNCTION billing_refuse_instant_behind() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM billing_billingperiod
+      WHERE subscription_id = NEW.subscription_id
+        AND starts_at >= least((to_jsonb(OLD)->>TG_ARGV[1])::timestamptz, (to_jsonb(NEW)->>TG_ARGV[1])::timestamptz);
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'integrity_constraint_violation',
+            MESSAGE = format('%s of %s is refused by rule %s', TG_OP, TG_TABLE_NAME, TG_ARGV[0]),
+            CONSTRAINT = TG_ARGV[0],
+            TABLE = TG_TABLE_NAME;
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE TRIGGER billing_subscriptionaddon_terms BEFORE UPDATE ON billing_subscriptionaddon FOR EACH ROW
-    EXECUTE FUNCTION billing_refuse_other_columns('billing_subscriptionaddon_terms', 'removed_at');
+    EXECUTE FUNCTION billing_refuse_other_columns('billing_subscriptionaddon_terms', 'added_at', 'removed_at');
+CREATE TRIGGER billing_subscriptionaddon_added BEFORE UPDATE ON billing_subscriptionaddon FOR EACH ROW
+    WHEN (NEW.added_at <> OLD.added_at)
+    EXECUTE FUNCTION billing_refuse_instant_behind('billing_subscriptionaddon_added', 'added_at');
 CREATE TRIGGER billing_subscriptionaddon_removed BEFORE UPDATE ON billing_subscriptionaddon FOR EACH ROW
     WHEN (OLD.removed_at IS NOT NULL AND NEW.removed_at IS DISTINCT FROM OLD.removed_at)
-    EXECUTE FUNCTION billing_refuse('billing_subscriptionaddon_removed');
+    EXECUTE FUNCTION billing_refuse_instant_behind('billing_subscriptionaddon_removed', 'removed_at');

@@ -10,6 +10,7 @@ from billing.stripe.errors import NotYetKnown
 from billing.stripe.gateway import StripeDict, id_of
 from billing.stripe.handlers import Work, nothing
 from billing.stripe.inbox import Claim
+from billing.subscriptions.at_stripe import shows_nothing_new
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.operations import project_subscription
 
@@ -51,8 +52,8 @@ def _record_movements(movements: list[StripeDict], customer: Customer, now: date
 
 
 def subscription(claim: Claim, now: datetime) -> Work:
-    known = Subscription.objects.filter(stripe_subscription_id=claim.object_id).first()
-    if known is not None and all(_is_as_shown(known, snapshot) for snapshot in claim.snapshots):
+    known = Subscription.objects.select_related("plan_version").filter(stripe_subscription_id=claim.object_id).first()
+    if known is not None and all(shows_nothing_new(known, snapshot) for snapshot in claim.snapshots):
         return nothing
     fetched = gateway.retrieve(f"/v1/subscriptions/{claim.object_id}")
 
@@ -61,7 +62,3 @@ def subscription(claim: Claim, now: datetime) -> Work:
             raise NotYetKnown(f"subscription {claim.object_id} is not known here")
 
     return work
-
-
-def _is_as_shown(known: Subscription, snapshot: StripeDict) -> bool:
-    return (known.status, known.seats) == (snapshot["status"], snapshot["items"]["data"][0]["quantity"])

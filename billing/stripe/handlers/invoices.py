@@ -6,7 +6,7 @@ from django.db import transaction
 
 from billing.invoicing import queries as invoicing_queries
 from billing.invoicing.crediting import is_as_shown, project_credit_note
-from billing.invoicing.models import CreditNote, Invoice
+from billing.invoicing.models import CreditNote, Invoice, InvoiceClose
 from billing.invoicing.operations import begin_close, project_invoice
 from billing.invoicing.tasks import task_close_invoice
 from billing.payments.operations import record_customer_balance_transactions
@@ -16,6 +16,7 @@ from billing.stripe.gateway import StripeDict, id_of
 from billing.stripe.handlers import Work, nothing
 from billing.stripe.handlers.customers import balance_movements
 from billing.stripe.inbox import Claim
+from billing.subscriptions.changes import is_awaited
 from billing.subscriptions.models import Subscription
 
 FINALIZED_BY_STRIPE = (
@@ -33,6 +34,7 @@ def invoice(claim: Claim, now: datetime) -> Work:
     if closes_a_period and fetched["status"] == "draft":
         fetched = _take_over(fetched, now=now)
     is_finalized = fetched["status"] != "draft"
+    awaited = _awaited_change(fetched, subscription) if closes_a_period else None
     lines = gateway.all_lines(fetched) if closes_a_period or is_finalized else []
     notes = gateway.credit_notes_of(fetched) if is_finalized else []
     movements = balance_movements(fetched) if is_finalized else []
@@ -41,7 +43,7 @@ def invoice(claim: Claim, now: datetime) -> Work:
         invoice = project_invoice(fetched, lines=lines, notes=notes, subscription=subscription, now=now)
         record_customer_balance_transactions(movements, customer=invoice.customer, now=now)
         if closes_a_period:
-            _begin_close(invoice, lines, now=now)
+            _begin_close(invoice, lines, awaited_change=awaited, now=now)
 
     return work
 
@@ -70,10 +72,26 @@ def _take_over(fetched: StripeDict, *, now: datetime) -> StripeDict:
     )
 
 
-def _begin_close(invoice: Invoice, lines: list[StripeDict], *, now: datetime) -> None:
+def _awaited_change(fetched: StripeDict, subscription: Subscription | None) -> StripeDict | None:
+    """Stripe's subscription, where a change was asked for that begins before the period which this invoice opens."""
+    is_begun = InvoiceClose.objects.filter(invoice__stripe_invoice_id=fetched["id"]).exists()
+    if subscription is None or is_begun or not is_awaited(subscription):
+        return None
+    return gateway.retrieve(f"/v1/subscriptions/{subscription.stripe_subscription_id}")
+
+
+def _begin_close(
+    invoice: Invoice, lines: list[StripeDict], *, awaited_change: StripeDict | None, now: datetime
+) -> None:
     """Start the close; nothing if it runs already. Should the broker lose the task, the sweeper finds the row."""
     is_draft = invoice.status == Invoice.Status.DRAFT
-    close = begin_close(invoice=invoice, lines=lines, held_reason="" if is_draft else FINALIZED_BY_STRIPE, now=now)
+    close = begin_close(
+        invoice=invoice,
+        lines=lines,
+        held_reason="" if is_draft else FINALIZED_BY_STRIPE,
+        awaited_change=awaited_change,
+        now=now,
+    )
     if is_draft:
         transaction.on_commit(lambda: task_close_invoice.delay(close_id=close.pk), robust=True)
 

@@ -1,5 +1,5 @@
 """The sandbox for the tests that start subscriptions at Stripe."""
 
-from tests.billing.fixtures import at_sandbox, sandbox_process
+from tests.billing.fixtures import at_sandbox, sandbox_process, thread
 
-__all__ = ["at_sandbox", "sandbox_process"]
+__all__ = ["at_sandbox", "sandbox_process", "thread"]

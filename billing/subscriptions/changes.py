@@ -1,0 +1,234 @@
+"""
+Changes of plan, seats or add-ons: with the next period, or within one. Then that period ends at the instant, and
+another one goes on from there, under the new terms, to the same end: frozen terms stay frozen, and usage is priced by
+those of its own instant.
+
+Stripe is told first, with the instant; what it answers, or its webhook if our process died meanwhile, brings the
+change here (`apply_change`). So there is one way for both, and no change that only one of the two knows.
+"""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q
+
+from billing.catalog.models import PlanVersion
+from billing.rollouts.under_way import give_way
+from billing.stripe import gateway, outbox
+from billing.stripe.errors import NotYetKnown
+from billing.stripe.models import OutboxIntent
+from billing.stripe.seconds import second_of
+from billing.subscriptions.at_stripe import TERMS_FROM, changed_items, items_of, price_id, quantities, terms_from
+from billing.subscriptions.divisible import require_divisible
+from billing.subscriptions.errors import ChangeRefused, SubscriptionNotFound
+from billing.subscriptions.models import BillingPeriod, Subscription, SubscriptionAddOn
+from billing.subscriptions.offers import require_add_on, require_offered, require_plan
+from billing.subscriptions.opening import Item, cadence_of
+from billing.subscriptions.queries import latest_period
+from billing.subscriptions.splitting import split_period
+
+logger = logging.getLogger(__name__)
+
+StripeDict = dict[str, Any]
+
+
+def ask_for_change(
+    *,
+    subscription_id: int,
+    items: Sequence[Item],
+    from_next_period: bool,
+    actor: str,
+    idempotency_key: str,
+    now: datetime,
+) -> StripeDict:
+    """
+    Ask Stripe to change a subscription to these items, the plan first, and return what it answered; safe to repeat.
+
+    From now on, or from the end of the latest period on. A change now is prorated by Stripe on the next invoice, each
+    line floored. A rollout's price that Stripe was told of for the renewal gives way, and is told again after it.
+    Raises SubscriptionNotFound, PlanNotOffered, ChangeRefused naming the remedy, and what outbox.perform raises.
+    """
+    found = Subscription.objects.select_related("customer", "plan_version__plan").filter(pk=subscription_id).first()
+    if found is None:
+        raise SubscriptionNotFound(f"there is no subscription {subscription_id}")
+    purpose = f"subscription:{subscription_id}:terms:{idempotency_key}"
+    known = OutboxIntent.objects.filter(purpose=purpose).first()
+    if known is None or known.state == OutboxIntent.State.INTENDED:
+        _require_nothing_unanswered(found)
+    if known is not None:
+        if _asked(known.params) != {price_id(item.version): item.seats for item in items}:
+            raise ChangeRefused(f"{idempotency_key!r} asked for another change before; name this one by another key")
+        params = known.params
+        if known.state == OutboxIntent.State.INTENDED:
+            give_way(found, now=now)
+    else:
+        params = _params(found, items, from_next_period=from_next_period, now=now)
+    answer = outbox.perform(
+        purpose=purpose,
+        operation="subscriptions.update",
+        target=found.stripe_subscription_id or "",
+        params=params,
+        now=now,
+    )
+    logger.info("%s changed subscription %s to %s", actor, subscription_id, [item.version.pk for item in items])
+    return answer
+
+
+def _params(subscription: Subscription, items: Sequence[Item], *, from_next_period: bool, now: datetime) -> StripeDict:
+    """Check the change and return the parameters of the request; reads Stripe for the ids of its items."""
+    if subscription.stripe_subscription_id is None:
+        raise ChangeRefused(f"{subscription} is not known to Stripe yet; start it there first")
+    plan, *add_ons = items
+    for item in items:
+        require_offered(item.version, customer=subscription.customer, seats=item.seats)
+    require_plan(plan.version)
+    for item in add_ons:
+        require_add_on(item.version, plan=plan.version)
+    if len({item.version.plan_id for item in add_ons}) < len(add_ons):
+        raise ChangeRefused("an add-on is named twice; name it once, with all its seats")
+    _require_same_cadence(subscription.plan_version, plan.version)
+    latest = latest_period(subscription.pk)
+    if latest is None:
+        raise ChangeRefused(f"{subscription} has no billing period to change")
+    at = second_of(latest.ends_at if from_next_period else now)
+    if not from_next_period:
+        if not second_of(latest.starts_at) < at < second_of(latest.ends_at):
+            raise ChangeRefused(f"the latest period is {latest}; change within it, or from the next period on")
+        require_divisible(latest, [item.version for item in items], now=now)
+    plan_price_id = price_id(subscription.plan_version)
+    give_way(subscription, now=now)
+    theirs = gateway.retrieve(f"/v1/subscriptions/{subscription.stripe_subscription_id}")
+    changed = changed_items(theirs, items, plan_price_id=plan_price_id)
+    metadata = {TERMS_FROM: str(at)}
+    if from_next_period:
+        return {"items": changed, "proration_behavior": "none", "metadata": metadata}
+    return {
+        "items": changed,
+        "proration_behavior": "create_prorations",
+        "proration_date": at,
+        "metadata": metadata,
+    }
+
+
+def _require_nothing_unanswered(subscription: Subscription) -> None:
+    """What Stripe is being told repeats the seats of the moment that it was begun: a change now would be undone."""
+    if subscription.rollout_moves.filter(state="telling").exists():
+        raise ChangeRefused(
+            f"Stripe has not answered yet about the price that a rollout brings to {subscription}; try again in some"
+            " minutes, or if the rollout is halted let it be resumed or rolled back first"
+        )
+
+
+def apply_change(subscription: Subscription, stripe_subscription: Mapping[str, Any], *, now: datetime) -> bool:
+    """
+    Bring a change that we asked Stripe for to our rows; return whether there was one. Said twice it is done once.
+
+    Inside the caller's transaction, with customer and subscription locked. Anybody may edit metadata: an instant counts
+    only within the latest period or at its end, and only with items that are ours. Raises ChangeRefused for an item
+    that is not, and NotYetKnown for an instant in the period that comes next.
+    """
+    at, latest = terms_from(stripe_subscription), latest_period(subscription.pk)
+    if at is None or latest is None:
+        return False
+    if at <= latest.starts_at or latest.state != BillingPeriod.State.OPEN:
+        _log_unless_done(subscription, stripe_subscription, latest, at=at)
+        return False
+    if at > latest.ends_at:
+        if at >= cadence_of(subscription).after(latest.ends_at):
+            return False  # no instant of ours
+        raise NotYetKnown(f"{subscription} changes at {at:%F %T}, in a period that is not open here yet")
+    plan, *add_ons = _items(stripe_subscription)
+    told = subscription.rollout_moves.filter(state__in=("telling", "told"), to_version=plan.version)
+    included: set[int] = set()
+    if plan.version.pk != subscription.plan_version_id and told.exists():
+        # A rollout's price on Stripe's item counts from the renewal on (`moves.take_effect`), and so does what it
+        # includes; this change may have been asked for, and done, long before it.
+        included = set(plan.version.bundled.values_list("plan_id", flat=True))
+        plan = Item(subscription.plan_version, plan.seats)
+    subscription.plan_version, subscription.seats = plan.version, plan.seats
+    subscription.save(update_fields=["plan_version", "seats"])
+    _bring_add_ons(subscription, add_ons, at=at, kept_plans=included)
+    if at < latest.ends_at:
+        split_period(latest, subscription=subscription, at=at, now=now)
+    return True
+
+
+def is_awaited(subscription: Subscription) -> bool:
+    """Whether Stripe was asked for a change of the latest period, or from its end on: its webhook may yet come."""
+    latest = latest_period(subscription.pk)
+    asked = OutboxIntent.objects.filter(purpose__startswith=f"subscription:{subscription.pk}:terms:")
+    instants = asked.values_list(f"params__metadata__{TERMS_FROM}", flat=True)
+    return latest is not None and any(
+        second_of(latest.starts_at) < int(at) <= second_of(latest.ends_at) for at in instants
+    )
+
+
+def _log_unless_done(
+    subscription: Subscription, stripe_subscription: Mapping[str, Any], latest: BillingPeriod, *, at: datetime
+) -> None:
+    """A change that is done began a period. One that came too late and left other items at Stripe is for a person."""
+    if subscription.periods.filter(starts_at=at).exists():
+        return
+    ours = {item.version.stripe_price_id: item.seats for item in items_of(subscription, at=latest.ends_at)}
+    if ours != quantities(stripe_subscription):
+        logger.error("%s has other items at Stripe since %s, which came too late to begin a period", subscription, at)
+
+
+def _items(stripe_subscription: Mapping[str, Any]) -> list[Item]:
+    """Return the plan and the add-ons that Stripe's items are. Raises ChangeRefused for one that is not ours."""
+    seats = quantities(stripe_subscription)
+    versions = PlanVersion.objects.select_related("plan").filter(stripe_price_id__in=seats)
+    by_price = {version.stripe_price_id: version for version in versions}
+    strange = sorted({*seats} - {*by_price})
+    plans = [version for version in by_price.values() if not version.plan.is_add_on]
+    if strange or len(plans) != 1:
+        what = f"prices {', '.join(strange)} that are not ours" if strange else f"{len(plans)} plans instead of one"
+        raise ChangeRefused(f"{stripe_subscription['id']} has {what}; mend its items at Stripe")
+    ordered = sorted(by_price.values(), key=lambda version: (version.plan.is_add_on, version.plan.code))
+    return [Item(version, seats[str(version.stripe_price_id)]) for version in ordered]
+
+
+def _bring_add_ons(
+    subscription: Subscription, wanted: Sequence[Item], *, at: datetime, kept_plans: Collection[int]
+) -> None:
+    """Add and remove add-ons from the instant on; another number of seats is the one removed and the other added."""
+    asked = {(item.version.pk, item.seats) for item in wanted}
+    kept: dict[tuple[int, int], SubscriptionAddOn] = {}
+    # Also those that would come, or go, with the next period: what was asked for before counts no more.
+    rows = subscription.add_ons.filter(Q(removed_at=None) | Q(removed_at__gte=at)).select_related("plan_version")
+    for row in rows.order_by("added_at", "pk"):
+        key = (row.plan_version_id, row.seats)
+        if key in asked and key not in kept:
+            kept[key] = row
+        elif row.plan_version.plan_id not in kept_plans:
+            # Before any other comes: a version is there once.
+            _settle(row, added_at=row.added_at, removed_at=max(at, row.added_at))
+    for item in wanted:
+        found = kept.get((item.version.pk, item.seats))
+        if found is not None:
+            _settle(found, added_at=min(at, found.added_at), removed_at=None)
+        else:
+            SubscriptionAddOn.objects.create(
+                subscription=subscription, plan_version=item.version, seats=item.seats, added_at=at
+            )
+
+
+def _settle(row: SubscriptionAddOn, *, added_at: datetime, removed_at: datetime | None) -> None:
+    if (row.added_at, row.removed_at) != (added_at, removed_at):
+        row.added_at, row.removed_at = added_at, removed_at
+        row.save(update_fields=["added_at", "removed_at"])
+
+
+def _asked(params: StripeDict) -> dict[str, int]:
+    return {item["price"]: item["quantity"] for item in params["items"] if not item.get("deleted")}
+
+
+def _require_same_cadence(old: PlanVersion, new: PlanVersion) -> None:
+    names = ("interval", "interval_count", "alignment", "time_zone")
+    if any(getattr(old, name) != getattr(new, name) for name in names):
+        raise ChangeRefused(
+            f"{new} is billed every {new.interval_count} {new.interval} and {old} every {old.interval_count}"
+            f" {old.interval}, or by another calendar; end the subscription and begin another one"
+        )

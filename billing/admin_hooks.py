@@ -10,8 +10,12 @@ from django.urls import reverse
 
 from billing.accounting import manual_entry_page, period_close_checks
 from billing.admin_links import list_url, page_url
+from billing.catalog.publication_checks import publication_checks
+from billing.catalog.version_actions import version_actions
 from billing.rating import event_life as life_stages
 from billing.rating import preview
+from billing.rollouts import version_buttons
+from billing.rollouts.approvals.operations import changed_since_approval
 from ledger.causes import cause_links, cause_permissions
 from ledger.entry_actions import entry_actions
 from ledger.period_checks import period_checks
@@ -93,4 +97,8 @@ def connect() -> None:
         }
     )
     entry_actions.append(manual_entry_page.reverse_action)
+    version_actions.extend(
+        (version_buttons.backtest, version_buttons.shadow, version_buttons.simulate, version_buttons.roll_out)
+    )
+    publication_checks.append(changed_since_approval)
     period_checks.update(period_close_checks.CHECKS)

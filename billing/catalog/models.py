@@ -50,8 +50,9 @@ class Rate(models.Model):
     """
     The price of one meter for some values of its dimensions, from an instant on; or a charge that has no meter.
 
-    Rates are only added. Of those whose `dimensions` all agree with a window, the one that names most applies, on the
-    card before its base; of its dated ones the one with the latest `effective_from` at or before the usage.
+    Rates are added; while only drafts use their card they may be taken away again. Of those whose `dimensions` all
+    agree with a window, the one that names most applies, on the card before its base; of its dated ones the one with
+    the latest `effective_from` at or before the usage.
     """
 
     rate_card = models.ForeignKey(RateCard, on_delete=models.PROTECT, related_name="rates")
@@ -81,6 +82,12 @@ class Rate(models.Model):
             models.UniqueConstraint(
                 name="billing_rate_one_per_instant",
                 fields=("rate_card", "meter_code", "dimensions", "charge_model", "effective_from"),
+            ),
+            # However a meter is priced, from one instant on it has one price.
+            models.UniqueConstraint(
+                name="billing_rate_one_price_per_instant",
+                fields=("rate_card", "meter_code", "dimensions", "effective_from"),
+                condition=~Q(meter_code=""),
             ),
             models.CheckConstraint(name="billing_rate_charge_model", condition=Q(charge_model__in=ChargeModel.values)),
             models.CheckConstraint(
@@ -207,6 +214,7 @@ class PlanVersion(models.Model):
 
     class Meta:
         ordering = ("plan__code", "version", "currency")
+        permissions = (("edit_catalogue", "Can write drafts of plans and prices"),)
         constraints = (
             models.UniqueConstraint(name="billing_planversion_number", fields=("plan", "version", "currency")),
             models.CheckConstraint(name="billing_planversion_fee_not_negative", condition=Q(fee_minor__gte=0)),
@@ -223,7 +231,19 @@ class PlanVersion(models.Model):
             ),
             models.CheckConstraint(
                 name="billing_planversion_published_has_time",
-                condition=Q(status__in=("draft", "approved")) | Q(published_at__isnull=False),
+                condition=~Q(status="published") | Q(published_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="billing_planversion_approved_has_time",
+                condition=~Q(status="approved") | Q(approved_at__isnull=False),
+            ),
+            # An instant tells what was: no draft was ever sold, nothing unapproved was approved.
+            models.CheckConstraint(
+                name="billing_planversion_time_published",
+                condition=Q(published_at=None) | Q(status__in=("published", "retired")),
+            ),
+            models.CheckConstraint(
+                name="billing_planversion_time_approved", condition=Q(approved_at=None) | ~Q(status="draft")
             ),
             models.CheckConstraint(
                 name="billing_planversion_late_policy", condition=Q(late_policy__in=LatePolicy.values)

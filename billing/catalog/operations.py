@@ -1,48 +1,41 @@
 """
-All writes to the catalogue. Loading a document adds what is missing and changes nothing that was published.
+All writes to the catalogue. What was approved or published never changes; drafts may.
 
-The shape of a document is told in `document`.
+The shape of a document is told in `document`, what it would change by `planning`; the catalogue at Stripe is kept by
+`at_stripe`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
-import msgspec
-from django.db import transaction
+from django.db import DataError, IntegrityError, connection, transaction
+from django.db.models import Q
 
-from billing.catalog.document import (
-    CatalogInvalid,
-    MeterTerms,
-    PlanTerms,
-    PlanVersionTerms,
-    RateCardTerms,
-    RateTerms,
-    exact_amount,
-    rates_of,
-    read_document,
-)
-from billing.catalog.models import Allowance, LatePolicy, Plan, PlanVersion, Rate, RateCard
-from billing.stripe import outbox
-from metering.operations import InvalidMeter, define_meter
-from metering.queries import meters as metering_meters
+from billing.catalog import applying
+from billing.catalog.at_stripe import sync_catalog_to_stripe
+from billing.catalog.changes import CatalogPlan, Refusal
+from billing.catalog.document import CatalogInvalid, read_document
+from billing.catalog.fingerprint import card_chain
+from billing.catalog.meaning import Meaning
+from billing.catalog.models import Plan, PlanVersion, RateCard
+from billing.catalog.planning import differences
+from billing.catalog.publication_checks import objection_to
+from billing.catalog.stored import read_stored
+from billing.catalog.wanted import meaning_of
 
 __all__ = [
     "CatalogConflict",
     "CatalogError",
     "CatalogInvalid",
-    "CatalogLoad",
     "PlanVersionNotFound",
+    "approve_plan_version",
     "load_catalog",
+    "plan_catalog",
     "publish_plan_version",
+    "retire_plan_version",
     "sync_catalog_to_stripe",
 ]
-
-
-# Aggregations whose hours add up to the usage of any longer time.
-RATEABLE = ("count", "sum", "window_max")
 
 
 class CatalogError(Exception):
@@ -50,222 +43,172 @@ class CatalogError(Exception):
 
 
 class CatalogConflict(CatalogError):
-    """The document says something else than what is already published."""
+    """The document says something else than what is promised. `refusals` tell each, with its remedy."""
+
+    def __init__(self, message: str, refusals: tuple[Refusal, ...] = ()) -> None:
+        super().__init__(message)
+        self.refusals = refusals
 
 
 class PlanVersionNotFound(CatalogError):
     """No plan version has this id."""
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogLoad:
-    """How many rows a load added; all zero when the document was loaded before."""
-
-    rate_cards: int
-    rates: int
-    plans: int
-    plan_versions: int
-
-
-def load_catalog(document: Mapping[str, Any], *, now: datetime) -> CatalogLoad:
+def plan_catalog(document: Mapping[str, Any], *, now: datetime, drafts_only: bool = False) -> CatalogPlan:
     """
-    Bring the catalogue to what the document says, all or nothing; loading it again changes nothing.
+    Return what `load_catalog` would do with the document, and write nothing.
 
-    Drafts take over the document's terms; a meter with another definition becomes its next version. Raises
-    CatalogInvalid for a document that is none, and CatalogConflict when it would change a published version or a
-    rate, add a rate that reprices usage of the past, or price a meter whose hours do not add up.
+    It is tried out and taken back, so that what the database would refuse is told too. Raises CatalogInvalid for a
+    document that is none.
     """
-    catalog = read_document(document)
+    wanted = meaning_of(read_document(document))
     with transaction.atomic():
-        for meter in catalog.meters:
-            _define(meter)
-        cards_before, plans_before = RateCard.objects.count(), Plan.objects.count()
-        rates = sum(_load_rate_card(card, now=now) for card in catalog.rate_cards)
-        _require_rateable()
-        versions = sum(_load_plan(plan, now=now) for plan in catalog.plans)
-        return CatalogLoad(
-            rate_cards=RateCard.objects.count() - cards_before,
-            rates=rates,
-            plans=Plan.objects.count() - plans_before,
-            plan_versions=versions,
-        )
+        plan = _apply(wanted, now=now, drafts_only=drafts_only)
+        transaction.set_rollback(True)
+    return plan
 
 
-def _define(meter: MeterTerms) -> None:
+def load_catalog(document: Mapping[str, Any], *, now: datetime, drafts_only: bool = False) -> CatalogPlan:
+    """
+    Bring the catalogue to what the document says, all or nothing; return what that changed. Again it changes nothing.
+
+    Drafts take over the document's terms; a meter with another definition becomes its next version; what the document
+    does not name is left alone. With `drafts_only` nothing but drafts may feel it. Raises CatalogInvalid for a document
+    that is none, and CatalogConflict when it would change what is promised or reprice usage of the past.
+    """
+    wanted = meaning_of(read_document(document))
+    with transaction.atomic():
+        plan = _apply(wanted, now=now, drafts_only=drafts_only)
+        if plan.refusals:
+            raise CatalogConflict("; ".join(map(str, plan.refusals)), plan.refusals)
+    return plan
+
+
+def _apply(wanted: Meaning, *, now: datetime, drafts_only: bool) -> CatalogPlan:
+    """Write what the plan says, unless it holds a refusal; what the database refuses becomes one."""
+    _lock()
+    stored = read_stored()
+    plan = differences(wanted, stored, now=now, drafts_only=drafts_only)
+    if plan.refusals or not plan.changes:
+        return plan
     try:
-        define_meter(**msgspec.structs.asdict(meter))
-    except InvalidMeter as error:
-        raise CatalogInvalid(f"meter {meter.code}: {error}") from error
+        with transaction.atomic():
+            for version, status in applying.write(wanted, stored, now=now):
+                _go_further(version.pk, status, now=now)
+            left = differences(wanted, read_stored(), now=now)
+            if not left.is_empty:
+                raise AssertionError(f"the catalogue is not what the document says: {left}")
+    except (IntegrityError, DataError, CatalogConflict) as error:
+        refused = Refusal("the database", str(error).splitlines()[0], "Nothing was written; see the rule's name")
+        return CatalogPlan(plan.changes, (refused,), plan.notes)
+    return plan
+
+
+def _go_further(plan_version_id: int, status: str, *, now: datetime) -> None:
+    version = PlanVersion.objects.get(pk=plan_version_id)
+    if status == PlanVersion.Status.PUBLISHED and version.status != PlanVersion.Status.PUBLISHED:
+        publish_plan_version(plan_version_id=plan_version_id, now=now)
+    elif status == PlanVersion.Status.RETIRED and version.status != PlanVersion.Status.RETIRED:
+        retire_plan_version(plan_version_id=plan_version_id, now=now)
+
+
+def approve_plan_version(*, plan_version_id: int, now: datetime) -> PlanVersion:
+    """
+    Fix the terms of a draft as approved: from here on they never change. Said twice it changes nothing.
+
+    Who may approve, and on which report, is decided by whoever calls this. Raises PlanVersionNotFound, and
+    CatalogConflict when the version is published or retired.
+    """
+    with transaction.atomic():
+        version = _locked(plan_version_id)
+        if version.status in (PlanVersion.Status.PUBLISHED, PlanVersion.Status.RETIRED):
+            raise CatalogConflict(f"{version} is {version.status} already; only a draft can be approved")
+        if version.status == PlanVersion.Status.DRAFT:
+            _require_fixed_bundle(version)
+            version.status = PlanVersion.Status.APPROVED
+            version.approved_at = now
+            version.save(update_fields=["status", "approved_at"])
+    return version
 
 
 def publish_plan_version(*, plan_version_id: int, now: datetime) -> PlanVersion:
     """
-    Fix the terms of a draft for good, so that it can be sold. Said twice it changes nothing.
+    Let an approved version be sold. Said twice it changes nothing.
 
-    Raises PlanVersionNotFound, and CatalogConflict when the version is retired.
+    A draft is published without approval only while nobody can be paying its plan: no version of it was published
+    before (the same one in other currencies, published at the same instant, does not count). What was approved is
+    published as it was approved. Raises PlanVersionNotFound, and CatalogConflict when the version is retired, has to be
+    approved first, or is not what was approved any more.
     """
     with transaction.atomic():
-        version = PlanVersion.objects.select_for_update().filter(pk=plan_version_id).first()
-        if version is None:
-            raise PlanVersionNotFound(f"there is no plan version {plan_version_id}")
+        hold_cards(plan_version_id)
+        version = _locked(plan_version_id)
         if version.status == PlanVersion.Status.RETIRED:
             raise CatalogConflict(f"{version} is retired and cannot be published again")
-        if version.status == PlanVersion.Status.DRAFT:
+        if version.status == PlanVersion.Status.DRAFT and was_published_before(version, now):
+            raise CatalogConflict(
+                f"{version} is a draft of a plan that was sold before; let a second person approve it, then publish it"
+            )
+        if version.status == PlanVersion.Status.APPROVED and (objection := objection_to(version)):
+            raise CatalogConflict(objection)
+        if version.status != PlanVersion.Status.PUBLISHED:
+            _require_fixed_bundle(version)
             version.status = PlanVersion.Status.PUBLISHED
             version.published_at = now
             version.save(update_fields=["status", "published_at"])
     return version
 
 
-def sync_catalog_to_stripe(*, now: datetime) -> int:
+def retire_plan_version(*, plan_version_id: int, now: datetime) -> PlanVersion:
     """
-    Create at Stripe the products and prices that it lacks; return how many. Not inside a transaction; safe to repeat.
-
-    A published version becomes a monthly price per seat, billed in advance. Raises what outbox.perform raises; what
-    was created until then stays recorded.
+    Sell the version no longer; whoever has it keeps it. Said twice it changes nothing. Raises PlanVersionNotFound.
     """
-    created = 0
-    versions = PlanVersion.objects.filter(status=PlanVersion.Status.PUBLISHED, stripe_price_id=None)
-    for version in versions.select_related("plan").order_by("plan_id", "version"):
-        plan = Plan.objects.get(pk=version.plan_id)
-        if plan.stripe_product_id is None:
-            plan.stripe_product_id = _create_product(plan, now=now)
-            created += 1
-        _create_price(version, plan.stripe_product_id, now=now)
-        created += 1
-    return created
+    with transaction.atomic():
+        version = _locked(plan_version_id)
+        if version.status != PlanVersion.Status.RETIRED:
+            version.status = PlanVersion.Status.RETIRED
+            version.retired_at = now
+            version.save(update_fields=["status", "retired_at"])
+    return version
 
 
-def _create_product(plan: Plan, *, now: datetime) -> str:
-    product = outbox.perform(
-        purpose=f"plan:{plan.code}:product",
-        operation="products.create",
-        target="",
-        params={"name": plan.name, "metadata": {"plan": plan.code}},
-        now=now,
-    )
-    Plan.objects.filter(pk=plan.pk).update(stripe_product_id=product["id"])
-    return str(product["id"])
+def was_published_before(version: PlanVersion, now: datetime) -> bool:
+    """Whether another version of the plan was published; the same one in other currencies at this instant is not."""
+    sold = PlanVersion.objects.filter(plan_id=version.plan_id).exclude(pk=version.pk).exclude(published_at=None)
+    return sold.exclude(version=version.version, published_at=now).exists()
 
 
-def _create_price(version: PlanVersion, stripe_product_id: str, *, now: datetime) -> None:
-    price = outbox.perform(
-        purpose=f"plan:{version.plan.code}:{version.version}:price",
-        operation="prices.create",
-        target="",
-        params={
-            "product": stripe_product_id,
-            "currency": version.currency.lower(),
-            "unit_amount": version.fee_minor,
-            "recurring": {"interval": "month"},
-            "metadata": {"plan": version.plan.code, "version": str(version.version)},
-        },
-        now=now,
-    )
-    PlanVersion.objects.filter(pk=version.pk).update(stripe_price_id=price["id"])
+def _require_fixed_bundle(version: PlanVersion) -> None:
+    loose = version.bundled.filter(status=PlanVersion.Status.DRAFT).select_related("plan").first()
+    if loose is not None:
+        raise CatalogConflict(f"{version} bundles {loose}, which is a draft and could still change; publish that first")
 
 
-def _load_rate_card(terms: RateCardTerms, *, now: datetime) -> int:
-    """Add what is missing of a card and return the number of new rates."""
-    card, _ = RateCard.objects.get_or_create(
-        code=terms.code, defaults={"name": terms.name, "currency": terms.currency, "source": terms.source}
-    )
-    if card.currency != terms.currency:
-        raise CatalogConflict(f"rate card {card.code} is in {card.currency}, not {terms.currency}")
-    stored = {(rate.meter_code, rate.subject, rate.effective_from): rate for rate in card.rates.all()}
-    priced = {(meter_code, model) for meter_code, model, _ in stored}
-    added: dict[tuple[str, str, datetime], RateTerms] = {}
-    for rate in rates_of(terms):
-        key = (rate.meter_code, rate.model, rate.effective_from)
-        what = f"the rate of {rate.model} {rate.meter_code} from {rate.effective_from:%F %T} on card {card.code}"
-        if key in added:
-            raise CatalogConflict(f"{what} is given twice")
-        if (known := stored.get(key)) is not None:
-            if (known.unit_price, known.unit_size) != (rate.unit_price, rate.unit_size):
-                raise CatalogConflict(f"{what} is {known.unit_price} per {known.unit_size} and cannot change")
-            continue
-        if (rate.meter_code, rate.model) in priced and rate.effective_from < now:
-            raise CatalogConflict(f"{what} would reprice usage of the past; let it take effect later")
-        added[key] = rate
-    Rate.objects.bulk_create([_new_rate(card, rate) for rate in added.values()])
-    return len(added)
-
-
-def _new_rate(card: RateCard, terms: RateTerms) -> Rate:
-    return Rate(
-        rate_card=card,
-        meter_code=terms.meter_code,
-        dimensions={"model": terms.model},
-        unit_price=terms.unit_price,
-        unit_size=terms.unit_size,
-        effective_from=terms.effective_from,
-    )
-
-
-def _load_plan(terms: PlanTerms, *, now: datetime) -> int:
-    """Add what is missing of a plan and return the number of new versions."""
-    plan, _ = Plan.objects.get_or_create(code=terms.code, defaults={"name": terms.name})
-    return sum(_load_version(plan, version, now=now) for version in terms.versions)
-
-
-def _late_absorb_up_to(terms: PlanVersionTerms, what: str) -> Decimal:
-    amount = exact_amount(terms.late_absorb_up_to, f"the late usage that {what} absorbs")
-    if (terms.late_policy == LatePolicy.ABSORB.value) != (amount > 0):
-        raise CatalogInvalid(f"{what}: late_absorb_up_to must be above zero with late_policy absorb, and only there")
-    return amount
-
-
-def _require_rateable() -> None:
-    """
-    Refuse rates of a meter whose hours do not add up: the usage of a period is the sum of its hours.
-
-    Unique counts, highest, lowest, last and time-weighted values of two hours say nothing about both together.
-    """
-    priced = Rate.objects.order_by("meter_code", "rate_card_id").values_list("meter_code", "rate_card__code")
-    aggregations = {code: meter.aggregation for code, meter in metering_meters.meters_in_use().items()}
-    for meter_code, card_code in priced.distinct():
-        aggregation = aggregations.get(meter_code, "sum")
-        if aggregation not in RATEABLE:
-            raise CatalogConflict(
-                f"card {card_code} prices meter {meter_code}, whose aggregation {aggregation} cannot be rated by the"
-                f" hour: price a meter that is {', '.join(RATEABLE)}, or define another meter for it"
-            )
-
-
-def _load_version(plan: Plan, terms: PlanVersionTerms, *, now: datetime) -> bool:
-    """Add or check one version; return whether it is new."""
-    what = f"version {terms.version} of plan {plan.code}"
-    card = RateCard.objects.filter(code=terms.rate_card).first()
-    if card is None:
-        raise CatalogInvalid(f"{what} names rate card {terms.rate_card}, which does not exist")
-    if card.currency != terms.currency:
-        raise CatalogInvalid(f"{what} is in {terms.currency} and its rate card in {card.currency}")
-    wanted = {
-        "currency": terms.currency,
-        "fee_minor": terms.fee_minor,
-        "rate_card": card,
-        "late_policy": terms.late_policy,
-        "late_absorb_up_to": _late_absorb_up_to(terms, what),
+def hold_cards(plan_version_id: int) -> None:
+    """Hold the cards that price a version and what it bundles, so that no rate joins them; before plan and version."""
+    versions = PlanVersion.objects.filter(Q(pk=plan_version_id) | Q(bundled_in=plan_version_id))
+    cards = {
+        card_id for priced_by in versions.values_list("rate_card_id", flat=True) for card_id in card_chain(priced_by)
     }
-    version, created = PlanVersion.objects.get_or_create(plan=plan, version=terms.version, defaults=wanted)
-    differing = [field for field, value in wanted.items() if getattr(version, field) != value]
-    differing += _load_included(version, exact_amount(terms.included_amount, f"the amount that {what} includes"))
-    if differing and version.status != PlanVersion.Status.DRAFT:
-        raise CatalogConflict(f"{what} is {version.status}; these cannot change: {', '.join(differing)}")
-    if differing and not created:
-        PlanVersion.objects.filter(pk=version.pk).update(**wanted)
-    if terms.status == "published" and version.status == PlanVersion.Status.DRAFT:
-        publish_plan_version(plan_version_id=version.pk, now=now)
-    return created
+    list(RateCard.objects.select_for_update(of=("self",)).filter(pk__in=cards).order_by("pk").values_list("pk"))
 
 
-def _load_included(version: PlanVersion, amount: Decimal) -> list[str]:
-    """Bring the included usage of a draft to `amount`; return what differs of a version that is none."""
-    held = version.allowances.filter(code="included").first()
-    if (held is not None and held.amount == amount) or (held is None and not amount):
-        return []
-    if version.status == PlanVersion.Status.DRAFT:
-        Allowance.objects.update_or_create(
-            plan_version=version, code="included", defaults={"name": "Included usage", "position": 1, "amount": amount}
-        )
-    return ["included_amount"]
+def _locked(plan_version_id: int) -> PlanVersion:
+    """The version with its plan's row held, so that two versions of one plan change their state one after the other."""
+    plan_id = PlanVersion.objects.values_list("plan_id", flat=True).filter(pk=plan_version_id).first()
+    if plan_id is None:
+        raise PlanVersionNotFound(f"there is no plan version {plan_version_id}")
+    Plan.objects.select_for_update(no_key=True).get(pk=plan_id)
+    return (
+        PlanVersion.objects.select_for_update(of=("self",), no_key=True).select_related("plan").get(pk=plan_version_id)
+    )
+
+
+def _lock() -> None:
+    """
+    One document at a time. Rows are held in the order in which whoever approves holds them too: cards, plans, versions.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('billing.catalog', 0))")
+    list(RateCard.objects.select_for_update(of=("self",)).order_by("pk").values_list("pk"))
+    list(Plan.objects.select_for_update(no_key=True, of=("self",)).order_by("pk").values_list("pk"))

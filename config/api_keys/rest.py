@@ -1,4 +1,4 @@
-"""API keys in Django REST framework. A view names its scope: `required_scopes = {"GET": "billing:read"}`."""
+"""API keys in Django REST framework. A view names its scopes: `required_scopes = {"GET": "usage:read"}`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +34,18 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 class RequiresScope(BasePermission):
-    """Lets a key in that has the scope the view names for the method; lets signed-in staff read."""
+    """Lets a key in that has every scope the view names for the method; lets signed-in staff read."""
 
-    message = "This needs an API key with the right scope, or a signed-in member of staff for reading."
+    message = "This needs an API key with the right scopes, or a signed-in member of staff for reading."
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         method = request.method or ""
         if isinstance(request.auth, ApiKey):
-            required = getattr(view, "required_scopes", {}).get("GET" if method in READING else method)
-            return required is not None and request.auth.allows(required)
+            required = getattr(view, "required_scopes", {}).get("GET" if method in READING else method, ())
+            needed = (required,) if isinstance(required, str) else required
+            if needed:
+                self.message = f"This needs an API key with the scope {' and '.join(needed)}."
+            return bool(needed) and all(request.auth.allows(scope) for scope in needed)
         return method in READING and IsStaff().has_permission(request, view)
 
 

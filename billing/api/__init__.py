@@ -1,0 +1,1 @@
+"""Billing over HTTP, to read: why usage costs what it costs."""

@@ -8,11 +8,17 @@ from billing.invoicing import late_admin
 from billing.payments import admin as payments
 from billing.rating import admin as rating
 from billing.reconciliation import admin as reconciliation
+from billing.rollouts import admin as rollout_admin
+from billing.rollouts.approvals import admin as approval_admin
+from billing.rollouts.backtests import admin as backtest_admin
+from billing.rollouts.shadow import admin as shadow_admin
 from billing.stripe import admin as stripe
 from billing.subscriptions import admin as subscriptions
 
 __all__ = [
     "accounting",
+    "approval_admin",
+    "backtest_admin",
     "catalog",
     "customers",
     "invoicing",
@@ -20,6 +26,8 @@ __all__ = [
     "payments",
     "rating",
     "reconciliation",
+    "rollout_admin",
+    "shadow_admin",
     "stripe",
     "subscriptions",
 ]

@@ -34,6 +34,18 @@ from billing.rating.models import (
     UsageAccrualLine,
 )
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
+from billing.rollouts.models.backtests import Backtest, BacktestLine, BacktestPart
+from billing.rollouts.models.rollouts import (
+    ApprovalDecision,
+    ApprovalRequest,
+    Rollout,
+    RolloutCheck,
+    RolloutEvent,
+    RolloutLimits,
+    RolloutMove,
+    RolloutStage,
+)
+from billing.rollouts.models.shadow import ShadowPeriod, ShadowPoint, ShadowRating
 from billing.stripe.models import InboxEvent, OutboxIntent
 from billing.subscriptions.models import BillingPeriod, PeriodAddOn, PeriodAllowance, Subscription, SubscriptionAddOn
 
@@ -41,6 +53,11 @@ __all__ = [
     "AbsorbedUsage",
     "Allowance",
     "AllowanceDrawdown",
+    "ApprovalDecision",
+    "ApprovalRequest",
+    "Backtest",
+    "BacktestLine",
+    "BacktestPart",
     "BalanceTransaction",
     "BillingPeriod",
     "CreditNote",
@@ -76,6 +93,15 @@ __all__ = [
     "RateCard",
     "ReconciliationRun",
     "Refund",
+    "Rollout",
+    "RolloutCheck",
+    "RolloutEvent",
+    "RolloutLimits",
+    "RolloutMove",
+    "RolloutStage",
+    "ShadowPeriod",
+    "ShadowPoint",
+    "ShadowRating",
     "Subscription",
     "SubscriptionAddOn",
     "UsageAccrual",

@@ -52,6 +52,7 @@ app.conf.beat_schedule = {
     "sweep the Stripe inbox": every(5, "billing.stripe.tasks.task_sweep_inbox"),
     "sweep invoice closes": every(10, "billing.invoicing.tasks.task_sweep_closes"),
     "accrue usage": every(60, "billing.rating.tasks.task_accrue_usage"),
+    "rate shadows": every(60, "billing.rollouts.shadow.tasks.task_rate_shadows"),
     "settle late usage": every(60, "billing.invoicing.tasks.task_settle_late_usage"),
     "refresh the Stripe mirror": every(30, "billing.stripe.tasks.task_refresh_mirror"),
     "poll events Stripe could not deliver": every(300, "billing.stripe.tasks.task_poll_missed_events"),
@@ -70,6 +71,8 @@ app.conf.beat_schedule = {
     "thin figures of lag": {"task": "metering.tasks.task_thin_figures", "schedule": crontab(hour="2", minute="15")},
     # When little else is recorded: what began before the seal with an older instant is refused and has to begin again.
     "seal the journal": {"task": "ledger.tasks.task_seal_journal", "schedule": crontab(hour="4", minute="30")},
+    "go on with rollouts": every(300, "billing.rollouts.tasks.task_advance_rollouts"),
+    "go on with backtests": every(30, "billing.rollouts.backtests.tasks.task_work_on_backtests"),
     "reconcile": {"task": "billing.reconciliation.tasks.task_reconcile", "schedule": crontab(hour="5", minute="0")},
 }
 # Tasks live in rooms as well as in apps (billing/stripe/tasks.py), so each room with tasks is named.
@@ -84,6 +87,9 @@ app.autodiscover_tasks(
         "billing.invoicing",
         "billing.payments",
         "billing.reconciliation",
+        "billing.rollouts",
+        "billing.rollouts.backtests",
+        "billing.rollouts.shadow",
         "billing.stripe",
     ]
 )

@@ -24,6 +24,9 @@ APPEND_ONLY_TABLES: frozenset[str] = frozenset(
     {
         "billing_absorbedusage",
         "billing_allowancedrawdown",
+        "billing_approvaldecision",
+        "billing_approvalrequest",
+        "billing_backtestline",
         "billing_balancetransaction",
         "billing_creditnoteline",
         "billing_creditnoterefund",
@@ -37,6 +40,11 @@ APPEND_ONLY_TABLES: frozenset[str] = frozenset(
         "billing_periodaddon",
         "billing_periodallowance",
         "billing_rate",
+        "billing_rolloutcheck",
+        "billing_rolloutevent",
+        "billing_rolloutlimits",
+        "billing_rolloutstage",
+        "billing_shadowpoint",
         "billing_usageaccrual",
         "billing_usageaccrualline",
         "metering_aggregationadvance",
@@ -78,7 +86,13 @@ COLUMN_RIGHTS: dict[str, tuple[str, ...]] = {
 # What is worked out from raw events, and again from them where it went wrong; and the terms of drafts, which a trigger
 # keeps from changing once they are approved.
 DELETABLE_TABLES = frozenset(
-    {"billing_allowance", "billing_planversion_bundled", "metering_window_gauge", "metering_window_value"}
+    {
+        "billing_allowance",
+        "billing_planversion_bundled",
+        "billing_rate",
+        "metering_window_gauge",
+        "metering_window_value",
+    }
 )
 # Functions that run as their owner and are closed to everybody else.
 APPLICATION_FUNCTIONS = frozenset(
@@ -118,7 +132,7 @@ def rights_on(table: Table) -> tuple[str, ...]:
     if table.name in COLUMN_RIGHTS:
         return COLUMN_RIGHTS[table.name]
     if table.name in APPEND_ONLY_TABLES:
-        return APPEND
+        return (*APPEND, "DELETE") if table.name in DELETABLE_TABLES else APPEND
     if table.name in DELETABLE_TABLES:
         return EVERYTHING
     return EVERYTHING if app is None else AMEND

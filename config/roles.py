@@ -23,8 +23,12 @@ def _view(app_label: str, *models: str) -> tuple[str, ...]:
 
 _CUSTOMERS = _view("billing", "customer", "subscription", "billingperiod")
 _PRICES = _view("billing", "plan", "planversion", "ratecard", "rate")
+_PRICING = ("billing.edit_catalogue",)
 _CORRECTIONS = _view("metering", "correction")
 _USAGE_WATCH = _view("metering", "alarm", "freshnesscount", "eventarchive")
+# What a price would come to on real usage: for everybody to read, as the prices are.
+_PROVING = (*_view("billing", "backtest", "shadowrating", "shadowperiod"), "billing.simulate_planversion")
+_SHADOWING = ("billing.start_shadowrating", "billing.end_shadowrating")
 _RATED_USAGE = _view("billing", "usageaccrual", "usageaccrualline", "grantdrawdown", "absorbedusage", "lateusage")
 _INVOICES = _view(
     "billing", "invoice", "invoiceline", "invoiceclose", "invoiceclosestep", "creditnote", "creditnoteline"
@@ -36,6 +40,15 @@ _STATEMENT = ("ledger.view_customer_statement",)
 _LEDGER = (*_view("ledger", "account", "journalentry", "posting", "periodclosing", "seal"), *_STATEMENT)
 _RECONCILIATION = _view("billing", "reconciliationrun", "discrepancy")
 _STRIPE = _view("billing", "inboxevent", "outboxintent")
+_ROLLOUTS = _view("billing", "approvalrequest", "rollout", "rolloutmove")
+# Who proposes terms, and who brings them to customers; finance alone decides about them.
+_PROPOSING = (
+    "billing.request_backtest",
+    "billing.request_approval",
+    "billing.plan_rollout",
+    "billing.steer_rollout",
+    "billing.pin_subscription",
+)
 _CREDIT = (
     *_view("promotions", "creditgrant"),
     "promotions.issue_creditgrant",
@@ -58,6 +71,7 @@ ROLES: Mapping[str, frozenset[str]] = {
         (
             *_CUSTOMERS,
             *_PRICES,
+            *_PROVING,
             *_USAGE,
             *_CORRECTIONS,
             *_RATED_USAGE,
@@ -66,6 +80,8 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_STATEMENT,
             *_CREDIT,
             *_CUSTOMER_ADJUSTMENTS,
+            *_ROLLOUTS,
+            "billing.pin_subscription",
         )
     ),
     # Everything that is money, and the proof that it adds up.
@@ -73,6 +89,8 @@ ROLES: Mapping[str, frozenset[str]] = {
         (
             *_CUSTOMERS,
             *_PRICES,
+            *_PROVING,
+            *_SHADOWING,
             *_USAGE,
             *_USAGE_WATCH,
             *_CORRECTIONS,
@@ -85,6 +103,10 @@ ROLES: Mapping[str, frozenset[str]] = {
             "ledger.reopen_period",
             *_MANUAL_ENTRIES,
             "billing.decide_lateusage",
+            *_ROLLOUTS,
+            *_PRICING,
+            *_PROPOSING,
+            "billing.decide_approval",
             *_CREDIT,
             *_RECONCILIATION,
             # The proof that every event was counted.
@@ -97,6 +119,8 @@ ROLES: Mapping[str, frozenset[str]] = {
         (
             *_CUSTOMERS,
             *_PRICES,
+            *_PROVING,
+            *_SHADOWING,
             *_USAGE,
             *_USAGE_WATCH,
             "metering.acknowledge_alarm",
@@ -109,6 +133,9 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_LEDGER,
             *_RECONCILIATION,
             *_STRIPE,
+            *_ROLLOUTS,
+            *_PRICING,
+            *_PROPOSING,
             "billing.process_inboxevent",
             "config.view_apikey",
             "config.manage_apikey",

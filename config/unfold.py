@@ -151,7 +151,18 @@ NAVIGATION = [
         "title": "Prices",
         "items": [
             _list_of("billing.plan", "Plans", "inventory_2"),
+            _list_of("billing.planversion", "Versions", "history_edu"),
             _list_of("billing.ratecard", "Rate cards", "sell"),
+            {
+                "title": "Simulator",
+                "icon": "compare",
+                "link": reverse_lazy("simulator:show"),
+                "permission": _may("billing.simulate_planversion"),
+            },
+            _list_of("billing.backtest", "Backtests", "history"),
+            _list_of("billing.shadowrating", "Shadow ratings", "contrast"),
+            _list_of("billing.approvalrequest", "Approvals", "how_to_reg"),
+            _list_of("billing.rollout", "Rollouts", "moving"),
         ],
     },
     {

@@ -24,6 +24,8 @@ _ingest_as_openmeter = _has_room(_may_send(ingest_view(admit=refuse_above_limit,
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/reports/", include("billing.accounting.reports.urls")),
+    path("admin/simulator/", include("billing.rollouts.simulator.urls")),
+    path("admin/explanations/", include("billing.rating.explanation.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/events", _ingest_events, name="ingest-events"),
     # The endpoint for OpenMeter's clients is <this site>/openmeter.
@@ -31,6 +33,7 @@ urlpatterns = [
     path("openmeter/<path:address>", no_such_address),
     path("api/v1/", include("metering.api.urls")),
     path("api/v1/", include("ledger.api.urls")),
+    path("api/v1/billing/", include("billing.api.urls")),
     path("api/v1/<path:address>", no_such_address),  # after all of the API
     path("api/schema", SpectacularAPIView.as_view(), name="api-schema"),
     # Split: its script comes from an address of its own, as the content security policy wants.

@@ -14,6 +14,7 @@ from billing.catalog.models import PlanVersion
 from billing.catalog.operations import load_catalog, sync_catalog_to_stripe
 from billing.customers.models import Customer
 from billing.customers.operations import NewCustomer, create_customers, use_payment_method
+from billing.rollouts.offers import offered_version
 from billing.stripe.endpoints import set_up_endpoint
 from billing.subscriptions.operations import create_subscription, start_at_stripe
 from config import clock
@@ -77,7 +78,8 @@ def found_customers(world: list[DemoCustomer], *, month: Month, bar: Bar) -> Non
     def subscribe(start: int) -> None:
         try:
             for customer, row in islice(zip(world, created, strict=True), start, None, FOUNDERS):
-                _subscribe(customer, row, plan_versions[customer.plan_code], month)
+                offered = offered_version(plan_code=customer.plan_code, customer=row)
+                _subscribe(customer, row, offered or plan_versions[customer.plan_code], month)
                 bar.advance()
         finally:
             # Each thread has a connection of its own, and only the thread itself may close it.

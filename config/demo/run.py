@@ -16,6 +16,7 @@ from config.demo import founding, month_end
 from config.demo.errors import DemoFailed
 from config.demo.options import Options
 from config.demo.programs import PROJECT_DIRECTORY, Sandbox
+from config.demo.proving import prove_next_prices
 from config.demo.stages import Stages
 from config.demo.summary import Outcome
 from config.demo.traffic import Traffic, batches, mistakes
@@ -85,6 +86,8 @@ def live_through(options: Options, site: Site, stages: Stages) -> Outcome:
             progress=lambda code, done, total: bar.show(done=done, total=total, doing=code),
             clock=clock.now,
         )
+    with stages.stage("backtest", "Proving a new price on the month", total=1) as bar:
+        proved = prove_next_prices(starts_at=month.starts_at, ends_at=stripe_now + month_end.ONE_SECOND, bar=bar)
     return Outcome(
         figures=queries.figures(range_start=month.starts_at, range_end=month.ends_at, currency=founding.CURRENCY),
         acknowledged=acknowledged,
@@ -93,6 +96,7 @@ def live_through(options: Options, site: Site, stages: Stages) -> Outcome:
         out_of_balance=len(ledger.out_of_balance()),
         checked=run.checked,
         discrepancies=run.discrepancy_count,
+        proved=proved,
         seconds=stages.seconds,
     )
 

@@ -10,6 +10,18 @@ from billing.reconciliation.figures import Figures
 
 
 @dataclass(frozen=True, slots=True)
+class Proved:
+    """What a backtest found: of the customers it compared, what they paid and would pay, in currency units."""
+
+    customers: int
+    pays_now: Decimal
+    would_pay: Decimal
+    # Periods that could not be compared, and those it rates otherwise under their own terms than accrual did.
+    failures: int
+    not_as_posted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """Everything the last line states, as found in the database and in the answers to the senders."""
 
@@ -21,6 +33,7 @@ class Outcome:
     out_of_balance: int
     checked: int
     discrepancies: int
+    proved: Proved
     # Stage -> seconds.
     seconds: Mapping[str, float]
 
@@ -44,6 +57,11 @@ def failures(outcome: Outcome) -> list[str]:
         )
     if outcome.out_of_balance:
         found.append(f"{outcome.out_of_balance} journal entries are out of balance.")
+    if outcome.proved.failures or outcome.proved.not_as_posted:
+        found.append(
+            f"The backtest could not compare {outcome.proved.failures} periods, and rates"
+            f" {outcome.proved.not_as_posted} otherwise than accrual did."
+        )
     if outcome.discrepancies:
         found.append(f"Reconciliation found {outcome.discrepancies} discrepancies; see them in the admin.")
     return found

@@ -22,6 +22,8 @@ ON_SERVICES = (
     "ledger_api",
     "ledger_audit",
     "windows",
+    "rating",
+    "backtest",
 )
 WITHOUT_SERVICES = ("stripe_sandbox",)
 BENCHMARKS = (*ON_SERVICES, *WITHOUT_SERVICES)

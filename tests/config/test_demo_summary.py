@@ -9,7 +9,7 @@ import pytest
 
 from billing.reconciliation.figures import Figures
 from config.demo.options import BadOption, read_options
-from config.demo.summary import Outcome, as_json, failures, money
+from config.demo.summary import Outcome, Proved, as_json, failures, money
 
 FIGURES = Figures(
     events=1_000,
@@ -35,6 +35,7 @@ OUTCOME = Outcome(
     out_of_balance=0,
     checked=2_000,
     discrepancies=0,
+    proved=Proved(customers=9, pays_now=Decimal("180.5"), would_pay=Decimal(200), failures=0, not_as_posted=0),
     seconds={"usage": 1.5},
 )
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -77,6 +78,13 @@ class TestFailures:
         sentences = failures(replace(OUTCOME, discrepancies=2, out_of_balance=1))
 
         assert [sentence.split()[0:2] for sentence in sentences] == [["1", "journal"], ["Reconciliation", "found"]]
+
+    def test_the_backtest_is_asked(self) -> None:
+        parted = replace(OUTCOME.proved, failures=3, not_as_posted=2)
+
+        assert failures(replace(OUTCOME, proved=parted)) == [
+            "The backtest could not compare 3 periods, and rates 2 otherwise than accrual did."
+        ]
 
 
 class TestLastLine:

@@ -5,8 +5,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.db import transaction
+
 from billing.accounting.models import ManualEntry
-from billing.catalog.models import Rate
+from billing.catalog.models import PlanVersion, Rate
 from billing.customers.models import Customer
 from billing.invoicing.models import (
     AbsorbedUsage,
@@ -18,11 +20,15 @@ from billing.invoicing.models import (
     InvoiceLine,
 )
 from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Dispute, Payment, Payout, Refund
-from billing.rating.models import GrantDrawdown, LateUsage, UsageAccrual, UsageAccrualLine
+from billing.rating.models import AllowanceDrawdown, GrantDrawdown, LateUsage, UsageAccrual, UsageAccrualLine
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
+from billing.rollouts.backtests.operations import request_backtest
+from billing.rollouts.models.shadow import ShadowPeriod
+from billing.rollouts.shadow.operations import start_shadow
 from billing.stripe.models import InboxEvent, OutboxIntent
 from billing.subscriptions.models import BillingPeriod, Subscription
 from promotions.models import CreditGrant
+from tests.billing.rollouts.rows import half_way
 from tests.factories import (
     NOVEMBER,
     OCTOBER,
@@ -67,6 +73,9 @@ def tell_story(number: int, **of_customer: Any) -> Story:
     _credit(number, invoice, accrual)
     _give_back(number, customer)
     _ask_by_hand(number, customer)
+    half_way(subscription, now=NOVEMBER)
+    _try_terms(number, version)
+    _shadow(period, version)
     return Story(
         customer=customer,
         subscription=subscription,
@@ -102,11 +111,14 @@ def _late(accrual: UsageAccrual) -> None:
 
 def _accrue(period: BillingPeriod, rate: Rate, grant: CreditGrant) -> UsageAccrual:
     figures = {"rated": Decimal(30), "included": Decimal(20), "credited": Decimal(4), "unbilled": Decimal(6)}
-    accrual = UsageAccrual.objects.create(
-        period=period, revision=1, aggregated_through=ACCRUED_AT, recorded_at=ACCRUED_AT, **figures
-    )
-    UsageAccrualLine.objects.create(accrual=accrual, rate=rate, quantity=Decimal(6_000_000), **figures)
-    GrantDrawdown.objects.create(accrual=accrual, rate=rate, grant=grant, amount=Decimal(4))
+    with transaction.atomic():
+        accrual = UsageAccrual.objects.create(
+            period=period, revision=1, aggregated_through=ACCRUED_AT, recorded_at=ACCRUED_AT, **figures
+        )
+        UsageAccrualLine.objects.create(accrual=accrual, rate=rate, quantity=Decimal(6_000_000), **figures)
+        allowance = period.allowances.get()
+        AllowanceDrawdown.objects.create(accrual=accrual, rate=rate, allowance=allowance, amount=Decimal(20))
+        GrantDrawdown.objects.create(accrual=accrual, rate=rate, grant=grant, amount=Decimal(4))
     _late(accrual)
     return accrual
 
@@ -311,6 +323,26 @@ def _ask_by_hand(number: int, customer: Customer) -> None:
         requested_by="user:tester",
         requested_at=NOVEMBER,
         idempotency_key=f"by-hand:{number}",
+    )
+
+
+def _shadow(period: BillingPeriod, version: PlanVersion) -> None:
+    """The terms beside themselves: 20 of fee and 6 of usage on both sides."""
+    shadow = start_shadow(candidate_id=version.pk, reason="a story", actor="user:tester", now=OCTOBER)
+    figures = {"fee": 20, "rated": 30, "included": 20, "credited": 4, "unbilled": 6}
+    sides = {f"{side}_{name}": amount for side in ("current", "candidate") for name, amount in figures.items()}
+    ShadowPeriod.objects.create(shadow=shadow, period=period, is_due=False, computed_at=ACCRUED_AT, **sides)
+
+
+def _try_terms(number: int, version: PlanVersion) -> None:
+    """A backtest that waits to begin."""
+    request_backtest(
+        candidate_id=version.pk,
+        starts_at=OCTOBER,
+        ends_at=NOVEMBER,
+        idempotency_key=f"story:{number}",
+        actor="user:tester",
+        now=NOVEMBER,
     )
 
 

@@ -25,6 +25,12 @@ OPENED_BY = {
     "billing.ratecard": EVERYBODY,
     "billing.rate": EVERYBODY,
     "billing.usageaccrual": EVERYBODY,
+    "billing.backtest": EVERYBODY,
+    "billing.approvalrequest": EVERYBODY,
+    "billing.rollout": EVERYBODY,
+    "billing.rolloutmove": EVERYBODY,
+    "billing.shadowperiod": EVERYBODY,
+    "billing.shadowrating": EVERYBODY,
     "billing.usageaccrualline": EVERYBODY,
     "billing.grantdrawdown": EVERYBODY,
     "billing.invoice": EVERYBODY,
@@ -49,6 +55,10 @@ OPENED_BY = {
 LIST_QUERIES = dict.fromkeys(OPENED_BY, 4) | {
     "billing.customer": 5,
     "billing.subscription": 5,
+    "billing.billingperiod": 5,
+    "billing.planversion": 5,
+    "billing.approvalrequest": 5,
+    "billing.rollout": 5,
     "billing.rate": 6,
     "billing.discrepancy": 5,
 }

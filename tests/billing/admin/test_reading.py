@@ -102,7 +102,7 @@ class TestCustomerPage:
         assert client.get(reverse("admin:billing_customer_by_key", args=["nobody"])).status_code == 404
 
 
-CUSTOMER_PAGE_QUERIES = 26
+CUSTOMER_PAGE_QUERIES = 27
 
 
 class TestWhyWasICharged:

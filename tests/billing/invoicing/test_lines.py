@@ -1,9 +1,11 @@
 """What lines say and charge; no database."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
-from billing.invoicing.lines import RateUsage, coverage_lines, late_line, usage_line
+from billing.invoicing.lines import Included, RateUsage, coverage_lines, late_line, usage_line
 
 
 def usage(*, quantity: str, unbilled: str, covered: str | None = "0") -> RateUsage:
@@ -11,8 +13,7 @@ def usage(*, quantity: str, unbilled: str, covered: str | None = "0") -> RateUsa
         rate_id=7,
         subject="claude-sonnet-5",
         meter_code="input_tokens",
-        unit_price=Decimal(3),
-        unit_size=1_000_000,
+        how=f"{int(quantity):,} × 3 USD per 1,000,000 = {Decimal(quantity) * 3 / 1_000_000:f} USD",
         quantity=Decimal(quantity),
         unbilled=Decimal(unbilled),
         covered=None if covered is None else Decimal(covered),
@@ -53,20 +54,52 @@ def test_a_late_correction_may_be_below_zero() -> None:
     assert (line.amount_minor, line.rounding) == (-1, Decimal("-0.0025"))
 
 
-def test_coverage_says_how_far_the_allowance_and_each_grant_were_used() -> None:
+def test_a_long_explanation_is_shortened_and_what_was_covered_stays() -> None:
+    long = replace(usage(quantity="1000", unbilled="0.003", covered="2.5"), how="; ".join(["1 × 1 USD = 1 USD"] * 50))
+
+    line = usage_line(long, currency="USD")
+
+    assert len(line.description) == 500
+    assert line.description.endswith("…, of which 2.5 USD covered")
+
+
+def test_a_charge_without_a_meter_is_named_by_what_it_is() -> None:
+    flat = replace(usage(quantity="0", unbilled="5"), subject="Flat", meter_code="", how="Flat: 5 USD")
+
+    assert usage_line(flat, currency="USD").description == "Flat: 5 USD"
+
+
+def included(name: str, amount: str | None, paid: str, **other: Any) -> Included:
+    of = None if amount is None else Decimal(amount)
+    return Included(
+        **{"name": name, "measure": "money", "amount": of, "paid": Decimal(paid), "units": Decimal(0)} | other
+    )
+
+
+def test_coverage_says_how_far_each_allowance_and_each_grant_were_used() -> None:
     lines = coverage_lines(
-        included=Decimal("12.50"),
-        allowance=Decimal(20),
+        allowances=[
+            included("Included usage", "20", "12.50"),
+            included("Tokens", "5000", "0.3", measure="units", units=Decimal(1200)),
+            included("Seats", "7", "9", each_dimension="member"),
+            included("Trial", None, "3"),
+            included("Maximum commitment", "100", "4.5", measure="cap"),
+            included("Unused", "20", "0"),
+        ],
         grants=[("Welcome", Decimal("5.000000")), ("Unused", Decimal(0))],
         currency="USD",
     )
 
     assert [line.description for line in lines] == [
         "Included usage: 12.5 of 20 USD used",
+        "Tokens: 1,200 of 5,000 units used, worth 0.3 USD",
+        "Seats: 9 of 7 USD for each member used",
+        "Trial: 3 USD used, without limit",
+        "Maximum commitment: 4.5 USD above 100 USD are not charged",
         "Credit “Welcome”: 5 USD used",
     ]
     assert all((line.rate_id, line.amount_minor, line.exact_amount) == (None, 0, Decimal(0)) for line in lines)
 
 
 def test_nothing_used_means_no_coverage_line() -> None:
-    assert coverage_lines(included=Decimal(0), allowance=Decimal(20), grants=[], currency="USD") == []
+    assert coverage_lines(allowances=[included("Included usage", "20", "0")], grants=[], currency="USD") == []

@@ -16,6 +16,7 @@ from billing.catalog.stored import ENDED, pool_of, version_of
 from billing.catalog.version_actions import May, actions_for
 from billing.catalog.words import AT_PLAN_CHANGE, covers_text, fee_text, fee_tier_texts, period_text
 from billing.money_text import exact_text, minor_text, quantity_text
+from billing.rating.allocation import payment_order
 from billing.subscriptions.models import Subscription, SubscriptionAddOn
 
 EDIT = "billing.edit_catalogue"
@@ -132,7 +133,7 @@ def version_terms(version: PlanVersion) -> Mapping[str, Any]:
 
 def included_text(version: PlanVersion) -> str:
     """What a version includes, in a few words; its allowances have been fetched."""
-    allowances = sorted(version.allowances.all(), key=lambda one: one.position)
+    allowances = sorted(version.allowances.all(), key=lambda one: payment_order(one.measure, one.position))
     return " + ".join(
         exact_text(one.amount, version.currency) if one.measure == "money" else f"{quantity_text(one.amount)} units"
         for one in allowances
@@ -167,7 +168,7 @@ def _figures(version: PlanVersion, live: int, seats: int, add_ons: int) -> list[
 
 def _included(version: PlanVersion) -> list[Included]:
     rows = []
-    for one in version.allowances.order_by("position"):
+    for one in sorted(version.allowances.all(), key=lambda one: payment_order(one.measure, one.position)):
         pool = pool_of(one)
         shared = "a seat; the seats share it" if one.is_per_seat else "shared by all seats"
         rows.append(

@@ -49,9 +49,11 @@ class PeriodFigures:
         return int(self.included * 100 / self.allowance) if self.allowance else 0
 
     @property
-    def allowance(self) -> Decimal:
-        """All allowances of the period that are in money, in currency units."""
-        return sum((one.amount or Decimal(0) for one in self.period.allowances.all()), Decimal(0))
+    def allowance(self) -> Decimal | None:
+        """What the period includes, in currency units; None where that is no amount: units, a cap, or no limit."""
+        allowances = self.period.allowances.all()
+        amounts = [one.amount for one in allowances if one.measure == "money" and one.amount is not None]
+        return sum(amounts, Decimal(0)) if len(amounts) == len(allowances) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,11 @@ def trace(
         return [(usage, tuple(pay(usage))) for usage in in_order(usages)]
 
 
+def payment_order(measure: str, position: int) -> tuple[bool, int]:
+    """Return where an allowance stands among those that pay with it: units before money, each kind by its position."""
+    return measure != _UNITS, position
+
+
 def in_order(usages: Iterable[RatedUsage]) -> list[RatedUsage]:
     """Return usage in the order in which it is paid for, which does not depend on the order given."""
     return sorted(usages, key=_BY_TIME)

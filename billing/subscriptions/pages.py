@@ -12,6 +12,7 @@ from billing.admin_links import page_url
 from billing.catalog.fees import InvalidFeeTiers, fee_minor_of
 from billing.catalog.models import Alignment, PlanVersion
 from billing.money_text import exact_text, minor_text, quantity_text
+from billing.rating.allocation import payment_order
 from billing.rating.models import AllowanceDrawdown, UsageAccrual
 from billing.rating.rating import EXACT, ZERO
 from billing.subscriptions.models import BillingPeriod, PeriodAllowance, Subscription
@@ -86,11 +87,15 @@ def period_sections(period: BillingPeriod) -> Mapping[str, Any]:
         "period": period,
         "tone": TONES[Kind(period.kind)],
         "items": _items_of_period(period),
-        "allowances": [_allowance(row, currency) for row in period.allowances.order_by("position")],
+        "allowances": [_allowance(row, currency) for row in _in_payment_order(period)],
         "before": around.filter(ends_at=period.starts_at).first(),
         "after": around.filter(starts_at=period.ends_at).first(),
         "length": _length(period.ends_at - period.starts_at),
     }
+
+
+def _in_payment_order(period: BillingPeriod) -> list[PeriodAllowance]:
+    return sorted(period.allowances.all(), key=lambda one: payment_order(one.measure, one.position))
 
 
 def _items(subscription: Subscription, *, now: datetime) -> list[ItemRow]:

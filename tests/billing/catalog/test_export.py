@@ -99,7 +99,7 @@ def means(written: Mapping[str, Any]) -> Meaning:
     return meaning_of(read_document(written))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(documents())
 def test_what_is_written_means_what_was_read(written: dict[str, Any]) -> None:
     meaning = means(written)

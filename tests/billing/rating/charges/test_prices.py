@@ -15,8 +15,8 @@ from tests.billing.rating.charges import oracles
 from tests.billing.rating.charges.strategies import RISING, prices, quantities, read
 
 ZERO = Decimal(0)
-many = settings(max_examples=250, deadline=None)
-fewer = settings(max_examples=80, deadline=None)
+many = settings(max_examples=120, deadline=None)
+fewer = settings(max_examples=50, deadline=None)
 
 
 def added(amounts: list[Decimal]) -> Fraction:

@@ -26,7 +26,7 @@ def _summed(rows: Iterable[tuple[object, Decimal]]) -> dict[object, Fraction]:
     return {key: amount for key, amount in sums.items() if amount}
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(worlds())
 def test_shares_and_what_is_owed_without_usage_are_the_period(world: World) -> None:
     shared = list(SharedPeriod(world.recomputed, caps=world.caps).share_out(world.events))
@@ -47,7 +47,7 @@ def test_shares_and_what_is_owed_without_usage_are_the_period(world: World) -> N
     assert all(one.share.amount >= 0 and one.share.quantity == one.event.value for one in shared)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(worlds())
 def test_a_window_alone_is_shared_out_as_within_the_period(world: World) -> None:
     period = SharedPeriod(world.recomputed, caps=world.caps)

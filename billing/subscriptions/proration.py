@@ -89,11 +89,6 @@ def days_inclusive(first_day: date, last_day: date) -> int:
     return (last_day - first_day).days + 1
 
 
-def cycles(whole: int, part: Fraction) -> Fraction:
-    """Return how many cycles some whole ones and a part of another are."""
-    return whole + part
-
-
 def line_minor(price_minor: int | Decimal, part: Fraction, *, rounding: Rounding) -> int:
     """Return what a part of a price comes to on one line; a credit is a price below zero."""
     return rounded(Fraction(price_minor) * part, rounding)

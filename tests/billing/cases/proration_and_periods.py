@@ -13,7 +13,6 @@ from billing.subscriptions.proration import (
     Discount,
     Proration,
     Rounding,
-    cycles,
     days_inclusive,
     line_minor,
     part_left,
@@ -66,7 +65,7 @@ def seat_delta(given: Given) -> Given:
 
 def cycle_fraction(given: Given) -> Given:
     """Whole cycles and days of another one, as Kill Bill counts them; rounded to the scale it states."""
-    exact = cycles(int(given["whole_cycles"]), part_of_days(int(given["days"]), int(given["days_in_cycle"])))
+    exact = int(given["whole_cycles"]) + part_of_days(int(given["days"]), int(given["days_in_cycle"]))
     scale = int(given.get("scale", 9))
     return {"cycles": Decimal(rounded(exact, Rounding.OURS, places=scale)).scaleb(-scale)}
 

@@ -20,7 +20,7 @@ from billing.invoicing.rounding import from_minor
 from billing.invoicing.stripe_lines import line_key
 from billing.invoicing.verification import ExpectedFee, differences
 from billing.rating.rating import RatingError
-from billing.stripe import gateway, outbox
+from billing.stripe import outbox, readers
 from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
 from billing.stripe.seconds import second_of
 from billing.subscriptions.at_stripe import billed_fees
@@ -137,7 +137,7 @@ def _verify(close: InvoiceClose, now: datetime) -> str:
 
     An invoice of its own for late usage ends no period, and carries no fee.
     """
-    fetched, stripe_lines = gateway.invoice_with_lines(close.invoice.stripe_invoice_id)
+    fetched, stripe_lines = readers.invoice_with_lines(close.invoice.stripe_invoice_id)
     rows = {str(line.pk): line for line in close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE)}
     found = differences(
         invoice=fetched,

@@ -22,7 +22,7 @@ from billing.invoicing.stripe_lines import charges_of
 from billing.payments.operations import instant
 from billing.payments.refunds import cover_refunds
 from billing.stripe.errors import NotYetKnown, ProjectionRefused
-from billing.stripe.gateway import id_of
+from billing.stripe.readers import id_of
 from promotions.operations import withdraw_paid_credit
 
 Status = CreditNote.Status

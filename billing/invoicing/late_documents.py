@@ -33,7 +33,7 @@ from billing.money_text import minor_text
 from billing.rating import queries as rating_queries
 from billing.rating.models import LateUsage
 from billing.rating.queries import Uninvoiced
-from billing.stripe import gateway, outbox
+from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import NotYetKnown, OutboxConflict, ProjectionRefused, StripeRefused, StripeUnavailable
 from billing.subscriptions.models import BillingPeriod
 from billing.subscriptions.operations import ENDED_STATUSES
@@ -133,7 +133,7 @@ def _credit(correction: LateCorrection, *, now: datetime) -> None:
         params=request,
         now=now,
     )
-    fetched = gateway.credit_note_with_lines(answer["id"])
+    fetched = readers.credit_note_with_lines(answer["id"])
     with transaction.atomic():
         note = project_credit_note(fetched, now=now)
         given_back = minor_text(note.total_minor, note.currency)
@@ -233,7 +233,7 @@ def _debit_request(correction: LateCorrection, stripe_customer_id: str) -> dict[
 
 def _terms_of(stripe_invoice: Mapping[str, Any]) -> dict[str, Any]:
     terms: dict[str, Any] = {}
-    rates = [gateway.id_of(rate) for rate in stripe_invoice.get("default_tax_rates") or []]
+    rates = [readers.id_of(rate) for rate in stripe_invoice.get("default_tax_rates") or []]
     if rates:
         terms["default_tax_rates"] = rates
     if (stripe_invoice.get("automatic_tax") or {}).get("enabled"):

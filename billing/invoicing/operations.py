@@ -23,7 +23,7 @@ from billing.payments.operations import instant
 from billing.payments.settlement import settle_paid_elsewhere
 from billing.rollouts.moves import take_effect
 from billing.stripe.errors import NotYetKnown, ProjectionRefused
-from billing.stripe.gateway import price_of_line
+from billing.stripe.readers import price_of_line
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.operations import bring_awaited_change, open_next_period
 

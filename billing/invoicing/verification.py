@@ -13,7 +13,7 @@ from billing.invoicing.stripe_lines import (
     net_of,
     prepaid_terms,
 )
-from billing.stripe.gateway import price_of_line
+from billing.stripe.readers import price_of_line
 
 StripeDict = dict[str, Any]
 

@@ -18,7 +18,7 @@ from billing.invoicing.models import Invoice
 from billing.invoicing.rounding import from_minor
 from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Payment
 from billing.stripe.errors import ProjectionRefused
-from billing.stripe.gateway import id_of
+from billing.stripe.readers import id_of
 from ledger.operations import (
     JournalEntryDraft,
     PostedEntry,

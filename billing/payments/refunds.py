@@ -20,7 +20,7 @@ from billing.invoicing.rounding import exact_minor, from_minor
 from billing.payments.models import CreditNoteRefund, Payment, Refund
 from billing.payments.operations import instant, record_balance_transactions
 from billing.payments.promises import RefundPart, promised_minor
-from billing.stripe.gateway import id_of
+from billing.stripe.readers import id_of
 
 Status = Refund.Status
 StripeDict = dict[str, Any]

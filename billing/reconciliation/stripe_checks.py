@@ -9,7 +9,7 @@ from billing.payments.models import BalanceTransaction
 from billing.reconciliation.comparison import Findings, Pair, Scope
 from billing.reconciliation.minor_units import in_units
 from billing.reconciliation.queries import rows
-from billing.stripe import gateway
+from billing.stripe import gateway, readers
 from billing.stripe.gateway import StripeDict
 from billing.stripe.models import InboxEvent
 from billing.stripe.projection import ENABLED_EVENTS
@@ -121,7 +121,7 @@ def _sum(entries: Iterable[StripeDict] | None) -> int:
 
 
 def _line_pairs(theirs: StripeDict, ours: Invoice, customer_key: str) -> Findings:
-    lines = gateway.all_lines(theirs)
+    lines = readers.all_lines(theirs)
     at_stripe = {line["id"]: line["amount"] for line in lines}
     here = {line.stripe_line_id: line.amount_minor for line in ours.lines.all() if line.stripe_line_id}
     unpushed = [line for line in ours.lines.all() if not line.stripe_line_id]

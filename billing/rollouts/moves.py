@@ -18,7 +18,7 @@ from billing.catalog.models import PlanVersion
 from billing.rollouts import guards
 from billing.rollouts.models.rollouts import Rollout, RolloutMove
 from billing.rollouts.under_way import DETAIL_CHARS_MAX, drop_told, price_change
-from billing.stripe import gateway, outbox
+from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
 from billing.stripe.models import OutboxIntent
 from billing.subscriptions.models import BillingPeriod, Subscription
@@ -275,7 +275,7 @@ def _drop_passed_over(*, now: datetime) -> None:
         except (StripeUnavailable, StripeRefused):
             logger.exception("Stripe did not say which price the subscription of move %s has", move.pk)
             return
-        if any(gateway.id_of(item["price"]) == move.to_version.stripe_price_id for item in fetched["items"]["data"]):
+        if any(readers.id_of(item["price"]) == move.to_version.stripe_price_id for item in fetched["items"]["data"]):
             _note(move, told_at=now)  # Stripe had renewed before it was told: it counts from the next one
         else:
             drop_told(move, because="Stripe renewed without the new price, and does not have it", now=now)

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from billing.catalog.models import PlanVersion
 from billing.rollouts.models.rollouts import RolloutMove
-from billing.stripe import gateway, outbox
+from billing.stripe import gateway, outbox, readers
 from billing.stripe.models import OutboxIntent
 from billing.subscriptions.models import Subscription
 
@@ -29,7 +29,7 @@ def price_change(
 
     An add-on that the new version includes is not billed apart any more; one that only the old version included is.
     """
-    by_price = {gateway.id_of(item["price"]): item for item in fetched["items"]["data"]}
+    by_price = {readers.id_of(item["price"]): item for item in fetched["items"]["data"]}
     if new.stripe_price_id in by_price:
         return {}
     item = by_price.get(old.stripe_price_id or "")
@@ -59,7 +59,7 @@ def give_way(subscription: Subscription, *, now: datetime) -> None:
         return
     target = str(subscription.stripe_subscription_id)
     fetched = gateway.retrieve(f"/v1/subscriptions/{target}")
-    prices = {gateway.id_of(item["price"]) for item in fetched["items"]["data"]}
+    prices = {readers.id_of(item["price"]) for item in fetched["items"]["data"]}
     for move in moves:
         if move.to_version.stripe_price_id in prices:
             purpose = f"rollout-move:{move.pk}:gives-way"

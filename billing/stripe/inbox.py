@@ -20,8 +20,9 @@ from django.db import connection, transaction
 from django.db.models import Q, Subquery
 
 from billing.stripe.errors import LeaseLost
-from billing.stripe.gateway import StripeDict, id_of
+from billing.stripe.gateway import StripeDict
 from billing.stripe.models import InboxEvent
+from billing.stripe.readers import id_of
 
 State = InboxEvent.State
 # A worker that died holds its objects no longer than this. A claim that takes longer, because Stripe is slow, may be

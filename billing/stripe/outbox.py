@@ -13,10 +13,11 @@ from typing import Any
 from django.db import connection
 from django.db.models import F
 
-from billing.stripe import gateway
+from billing.stripe import gateway, writes
 from billing.stripe.errors import OutboxConflict, OutboxInsideTransaction, StripeRefused, StripeUnavailable
-from billing.stripe.gateway import Answer, Operation, StripeDict
+from billing.stripe.gateway import Answer, StripeDict
 from billing.stripe.models import OutboxIntent
+from billing.stripe.writes import Operation
 
 State = OutboxIntent.State
 # Stripe keeps a key at least 24 h; the hour covers clocks that differ and requests that wait in a queue.
@@ -39,7 +40,7 @@ def perform(*, purpose: str, operation: str, target: str, params: dict[str, Any]
     """
     if connection.in_atomic_block:
         raise OutboxInsideTransaction(f"{purpose}: a remote call may not run inside a database transaction.")
-    known = gateway.OPERATIONS[operation]
+    known = writes.OPERATIONS[operation]
     intent = OutboxIntent(
         purpose=purpose,
         operation=operation,
@@ -81,7 +82,7 @@ def _repeat(intent: OutboxIntent, operation: Operation, *, now: datetime) -> Str
 
 
 def _send(intent: OutboxIntent, operation: Operation, *, now: datetime) -> StripeDict:
-    params = gateway.marked(operation, intent.params, str(intent.pk))
+    params = writes.marked(operation, intent.params, str(intent.pk))
     path = operation.path.format(target=intent.target)
     try:
         answer = gateway.request("post", path, params, idempotency_key=f"intent-{intent.pk}")

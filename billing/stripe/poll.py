@@ -12,7 +12,7 @@ from django.core.cache import cache
 from django.db import transaction
 
 from billing.payments.operations import record_balance_transactions
-from billing.stripe import gateway, inbox
+from billing.stripe import gateway, inbox, readers
 from billing.stripe.gateway import StripeDict
 from billing.stripe.projection import ENABLED_EVENTS
 
@@ -36,7 +36,7 @@ def fetch_missed_events(*, now: datetime) -> list[str]:
 def fetch_missed_balance_transactions(*, now: datetime) -> int:
     """Enter every movement on our balance that no event led us to: fees, adjustments, kinds not known here."""
     listed = list(gateway.listed("/v1/balance_transactions", **_since(MOVEMENTS_CURSOR)))
-    movements = [gateway.with_source(movement) for movement in reversed(listed)]
+    movements = [readers.with_source(movement) for movement in reversed(listed)]
     with transaction.atomic():
         recorded = record_balance_transactions(movements, now=now)
     _remember(MOVEMENTS_CURSOR, listed)

@@ -7,9 +7,10 @@ from billing.payments import queries as payments_queries
 from billing.payments.operations import record_customer_balance_transactions
 from billing.stripe import gateway
 from billing.stripe.errors import NotYetKnown
-from billing.stripe.gateway import StripeDict, id_of
+from billing.stripe.gateway import StripeDict
 from billing.stripe.handlers import Work, nothing
 from billing.stripe.inbox import Claim
+from billing.stripe.readers import id_of
 from billing.subscriptions.at_stripe import shows_nothing_new
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.operations import project_subscription

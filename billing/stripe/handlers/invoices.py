@@ -10,12 +10,13 @@ from billing.invoicing.models import CreditNote, Invoice, InvoiceClose
 from billing.invoicing.operations import begin_close, project_invoice
 from billing.invoicing.tasks import task_close_invoice
 from billing.payments.operations import record_customer_balance_transactions
-from billing.stripe import gateway, outbox
+from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import NotYetKnown
-from billing.stripe.gateway import StripeDict, id_of
+from billing.stripe.gateway import StripeDict
 from billing.stripe.handlers import Work, nothing
 from billing.stripe.handlers.customers import balance_movements
 from billing.stripe.inbox import Claim
+from billing.stripe.readers import id_of
 from billing.subscriptions.changes import is_awaited
 from billing.subscriptions.models import Subscription
 
@@ -35,8 +36,8 @@ def invoice(claim: Claim, now: datetime) -> Work:
         fetched = _take_over(fetched, now=now)
     is_finalized = fetched["status"] != "draft"
     awaited = _awaited_change(fetched, subscription) if closes_a_period else None
-    lines = gateway.all_lines(fetched) if closes_a_period or is_finalized else []
-    notes = gateway.credit_notes_of(fetched) if is_finalized else []
+    lines = readers.all_lines(fetched) if closes_a_period or is_finalized else []
+    notes = readers.credit_notes_of(fetched) if is_finalized else []
     movements = balance_movements(fetched) if is_finalized else []
 
     def work() -> None:
@@ -53,7 +54,7 @@ def credit_note(claim: Claim, now: datetime) -> Work:
     known = CreditNote.objects.filter(stripe_credit_note_id=claim.object_id).first()
     if known is not None and all(is_as_shown(known, snapshot) for snapshot in claim.snapshots):
         return nothing
-    fetched = gateway.credit_note_with_lines(claim.object_id)
+    fetched = readers.credit_note_with_lines(claim.object_id)
 
     def work() -> None:
         project_credit_note(fetched, now=now)
@@ -103,13 +104,13 @@ def _subscription_of(fetched: StripeDict) -> Subscription | None:
     The first invoice arrives while our own call is still waiting for Stripe's answer, so the id may not be recorded
     yet. Anybody may edit metadata at Stripe: they count only for the same customer's subscription that has no id yet.
     """
-    stripe_id = gateway.subscription_of_invoice(fetched)
+    stripe_id = readers.subscription_of_invoice(fetched)
     if not stripe_id:
         return None
     bound = Subscription.objects.filter(stripe_subscription_id=stripe_id).first()
     if bound is not None:
         return bound
-    named = gateway.subscription_metadata_of_invoice(fetched).get("subscription_id", "")
+    named = readers.subscription_metadata_of_invoice(fetched).get("subscription_id", "")
     if named.isdecimal():
         waiting = Subscription.objects.filter(
             pk=int(named), stripe_subscription_id=None, customer__stripe_customer_id=id_of(fetched["customer"])

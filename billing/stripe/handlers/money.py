@@ -10,11 +10,12 @@ from billing.payments.models import Payment
 from billing.payments.operations import project_payment, record_balance_transactions
 from billing.payments.payouts import project_payout
 from billing.payments.refunds import cover_refunds, project_refunds
-from billing.stripe import gateway
+from billing.stripe import gateway, readers
 from billing.stripe.errors import NotYetKnown
-from billing.stripe.gateway import StripeDict, id_of
+from billing.stripe.gateway import StripeDict
 from billing.stripe.handlers import Work, nothing
 from billing.stripe.inbox import Claim
+from billing.stripe.readers import id_of
 
 MOVEMENTS = ("balance_transaction", "failure_balance_transaction")
 # Where an object is found that belongs to no payment intent.
@@ -31,7 +32,7 @@ def payment(claim: Claim, now: datetime) -> Work:
     known = payments_queries.payment_of(claim.object_id)
     if known is not None and _is_settled(known, claim):
         return nothing
-    fetched = gateway.payment_intent_with_charge(claim.object_id)
+    fetched = readers.payment_intent_with_charge(claim.object_id)
     invoice_id = _invoice_paid_by(claim, known)
     invoice = Invoice.objects.select_related("customer").filter(stripe_invoice_id=invoice_id or None).first()
     customer = Customer.objects.filter(stripe_customer_id=id_of(fetched.get("customer")) or None).first()
@@ -80,7 +81,7 @@ def _invoice_paid_by(claim: Claim, known: Payment | None) -> str:
     for snapshot in claim.snapshots:
         if snapshot.get("object") == "invoice_payment":
             return id_of(snapshot["invoice"])  # the link never changes, so the event may tell it
-    return gateway.invoice_of_payment_intent(claim.object_id)
+    return readers.invoice_of_payment_intent(claim.object_id)
 
 
 def _may_have(claim: Claim, noun: str, known: Payment | None, payment_intent: StripeDict) -> bool:

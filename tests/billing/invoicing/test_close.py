@@ -16,7 +16,7 @@ from billing.invoicing.models import Invoice, InvoiceClose
 from billing.invoicing.operations import release_close
 from billing.invoicing.queries import due_closes
 from billing.payments.models import CustomerBalanceTransaction, Payment
-from billing.stripe import gateway
+from billing.stripe import gateway, readers
 from billing.subscriptions.models import BillingPeriod, Subscription
 from ledger import queries as ledger_queries
 from promotions.operations import issue_grant
@@ -103,7 +103,7 @@ class TestUsageAndFee:
         assert thread.balances() == self.BALANCES
         assert ledger_queries.out_of_balance() == []
         # Sent again after a crash, and recognised by Stripe each time.
-        _, lines = gateway.invoice_with_lines(cycle_invoice().stripe_invoice_id)
+        _, lines = readers.invoice_with_lines(cycle_invoice().stripe_invoice_id)
         assert sorted(line["amount"] for line in lines) == [370, 2000]
 
     def test_go_on_the_next_invoice_when_stripe_finalised_the_draft_before_any_event_came(self, thread: Thread) -> None:
@@ -328,7 +328,7 @@ class TestVerification:
         return InvoiceClose.objects.get(pk=close_id)
 
     def stripe_line(self, close: InvoiceClose, kind: str) -> str:
-        _, lines = gateway.invoice_with_lines(close.invoice.stripe_invoice_id)
+        _, lines = readers.invoice_with_lines(close.invoice.stripe_invoice_id)
         is_ours = {line["id"]: bool(line["metadata"].get("line")) for line in lines}
         return next(line_id for line_id, ours in is_ours.items() if ours == (kind == "usage"))
 

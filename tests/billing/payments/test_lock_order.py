@@ -15,7 +15,7 @@ from django.db import OperationalError, connection, transaction
 from billing.invoicing.models import Invoice
 from billing.invoicing.operations import project_invoice
 from billing.payments.operations import project_payment, record_customer_balance_transactions
-from billing.stripe import gateway
+from billing.stripe import gateway, readers
 from billing.subscriptions.models import Subscription
 from tests.billing.thread import Thread
 
@@ -24,12 +24,12 @@ Move = Callable[[Subscription, Thread], Any]
 
 def an_invoice(subscription: Subscription, thread: Thread) -> object:
     fetched = gateway.retrieve(f"/v1/invoices/{Invoice.objects.get().stripe_invoice_id}")
-    return project_invoice(fetched, lines=gateway.all_lines(fetched), subscription=subscription, now=thread.now)
+    return project_invoice(fetched, lines=readers.all_lines(fetched), subscription=subscription, now=thread.now)
 
 
 def a_payment(subscription: Subscription, thread: Thread) -> object:
     [intent] = gateway.listed("/v1/payment_intents", customer=subscription.customer.stripe_customer_id)
-    fetched = gateway.payment_intent_with_charge(intent["id"])
+    fetched = readers.payment_intent_with_charge(intent["id"])
     return project_payment(fetched, customer=subscription.customer, invoice=Invoice.objects.get(), now=thread.now)
 
 

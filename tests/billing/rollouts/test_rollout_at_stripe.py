@@ -18,7 +18,7 @@ from billing.rollouts import moves
 from billing.rollouts import operations as rollouts
 from billing.rollouts.models.rollouts import Rollout, RolloutMove
 from billing.rollouts.pins import pin
-from billing.stripe import gateway
+from billing.stripe import gateway, readers
 from billing.stripe.errors import StripeUnavailable
 from billing.stripe.models import OutboxIntent
 from billing.subscriptions.models import BillingPeriod, Subscription
@@ -89,7 +89,7 @@ def terms() -> list[tuple[int, int]]:
 def price_at_stripe() -> str:
     subscription = Subscription.objects.get()
     fetched = gateway.retrieve(f"/v1/subscriptions/{subscription.stripe_subscription_id}")
-    return gateway.id_of(fetched["items"]["data"][0]["price"])
+    return readers.id_of(fetched["items"]["data"][0]["price"])
 
 
 def change_seats(seats: int, *, now: datetime, **terms: Any) -> Subscription:
@@ -240,7 +240,7 @@ def test_what_stripe_refuses_is_an_error_of_the_rollout(thread: Thread, candidat
     subscription = Subscription.objects.get()
     path = f"/v1/subscriptions/{subscription.stripe_subscription_id}"
     item = gateway.retrieve(path)["items"]["data"][0]
-    product = gateway.retrieve(f"/v1/prices/{gateway.id_of(item['price'])}")["product"]
+    product = gateway.retrieve(f"/v1/prices/{readers.id_of(item['price'])}")["product"]
     price = {"product": product, "currency": "usd", "unit_amount": 1, "recurring": {"interval": "month"}}
     other = gateway.request("post", "/v1/prices", price).data["id"]
     gateway.request("post", path, {"items": [{"id": item["id"], "price": other}], "proration_behavior": "none"})

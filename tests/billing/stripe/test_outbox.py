@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from billing.stripe import gateway, outbox
+from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import OutboxConflict, OutboxInsideTransaction, StripeRefused, StripeUnavailable
 from billing.stripe.models import OutboxIntent
 from tests.sandbox.client import SandboxProcess
@@ -155,7 +155,7 @@ class TestInvoiceWritesDaysLater:
         at_sandbox.advance(at_sandbox.now() + 2 * 86_400)
 
         assert push(NOW + TWO_DAYS)["total"] == 300
-        _, lines = gateway.invoice_with_lines(draft)
+        _, lines = readers.invoice_with_lines(draft)
         assert [line["amount"] for line in lines] == [300]
 
     def test_an_invoice_is_not_finalised_twice(self, at_sandbox: SandboxProcess, draft: str) -> None:

@@ -1,0 +1,81 @@
+"""Readers of Stripe's shapes at API 2026-08-26.dahlia: where today's objects keep what the field calls by one word."""
+
+from typing import Any
+
+from billing.stripe.gateway import StripeDict, listed, request, retrieve
+
+
+def id_of(value: Any) -> str:
+    """The id of a field that holds an id, an expanded object, or nothing."""
+    return str(value["id"]) if isinstance(value, dict) else str(value or "")
+
+
+def subscription_of_invoice(invoice: StripeDict) -> str:
+    """Stripe's id of the subscription an invoice belongs to, or nothing."""
+    details = (invoice.get("parent") or {}).get("subscription_details") or {}
+    return id_of(details.get("subscription"))
+
+
+def subscription_metadata_of_invoice(invoice: StripeDict) -> dict[str, str]:
+    """The subscription's metadata as it was when the invoice was made."""
+    details = (invoice.get("parent") or {}).get("subscription_details") or {}
+    return dict(details.get("metadata") or {})
+
+
+def price_of_line(line: StripeDict) -> str:
+    """Stripe's id of the price of an invoice line, or nothing."""
+    details = (line.get("pricing") or {}).get("price_details") or {}
+    return id_of(details.get("price"))
+
+
+def invoice_with_lines(invoice_id: str) -> tuple[StripeDict, list[StripeDict]]:
+    """An invoice and all its lines: one call while they fit in the invoice's own list, pages of 100 when not."""
+    invoice = retrieve(f"/v1/invoices/{invoice_id}")
+    return invoice, all_lines(invoice)
+
+
+def all_lines(invoice: StripeDict) -> list[StripeDict]:
+    """Every line of an invoice that was just fetched."""
+    if not invoice["lines"]["has_more"]:
+        return list(invoice["lines"]["data"])
+    return list(listed(f"/v1/invoices/{invoice['id']}/lines"))
+
+
+def credit_note_with_lines(credit_note_id: str) -> StripeDict:
+    """A credit note whose own list holds all its lines."""
+    return _with_all_lines(retrieve(f"/v1/credit_notes/{credit_note_id}"))
+
+
+def credit_notes_of(invoice: StripeDict) -> list[StripeDict]:
+    """The credit notes of an invoice that was just fetched, each with all its lines; void ones too, if one stands."""
+    if not invoice["pre_payment_credit_notes_amount"] and not invoice["post_payment_credit_notes_amount"]:
+        return []
+    return [_with_all_lines(note) for note in listed("/v1/credit_notes", invoice=invoice["id"])]
+
+
+def _with_all_lines(note: StripeDict) -> StripeDict:
+    if not note["lines"]["has_more"]:
+        return note
+    lines = list(listed(f"/v1/credit_notes/{note['id']}/lines"))
+    return {**note, "lines": {**note["lines"], "data": lines, "has_more": False}}
+
+
+def payment_intent_with_charge(payment_intent_id: str) -> StripeDict:
+    """A payment intent with its latest charge and that charge's balance transaction."""
+    return retrieve(
+        f"/v1/payment_intents/{payment_intent_id}", expand=("latest_charge", "latest_charge.balance_transaction")
+    )
+
+
+def invoice_of_payment_intent(payment_intent_id: str) -> str:
+    """The invoice a payment intent pays, or nothing: since basil only the invoice payment knows."""
+    payment = {"type": "payment_intent", "payment_intent": payment_intent_id}
+    page = request("get", "/v1/invoice_payments", {"payment": payment, "limit": 1}).data
+    return id_of(page["data"][0]["invoice"]) if page["data"] else ""
+
+
+def with_source(movement: StripeDict) -> StripeDict:
+    """A balance transaction; one that Stripe converted with its source as an object, which knows the other amount."""
+    if movement.get("exchange_rate") is None or not isinstance(movement.get("source"), str):
+        return movement
+    return retrieve(f"/v1/balance_transactions/{movement['id']}", expand=("source",))

@@ -1,0 +1,124 @@
+"""
+Every write to Stripe by its name, so that an intent can be stored, sent again, and looked for at Stripe.
+
+A new write belongs into OPERATIONS with the way to find out whether it was carried out: an intent older than Stripe's
+memory of keys is never sent again before it was looked for (DESIGN §3, rule 5).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from billing.stripe.gateway import StripeDict, listed, retrieve
+
+
+def _by_intent(path: str, intent_id: str, **params: Any) -> StripeDict | None:
+    for found in listed(path, **params):
+        if (found.get("metadata") or {}).get("intent_id") == intent_id:
+            return found
+    return None
+
+
+def _find_customer(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    return _by_intent("/v1/customers", intent_id, **({"email": params["email"]} if params.get("email") else {}))
+
+
+def _find_subscription(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    return _by_intent("/v1/subscriptions", intent_id, customer=params["customer"], status="all")
+
+
+def _find_product(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    return _by_intent("/v1/products", intent_id)
+
+
+def _find_price(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    return _by_intent("/v1/prices", intent_id, product=params["product"])
+
+
+def _find_added_lines(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    """Lines are added all or none, so one that carries the intent stands for the whole call."""
+    found = _by_intent(f"/v1/invoices/{target}/lines", intent_id)
+    return retrieve(f"/v1/invoices/{target}") if found else None
+
+
+def _find_finalized(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    invoice = retrieve(f"/v1/invoices/{target}")
+    return None if invoice["status"] == "draft" else invoice
+
+
+def _find_invoice(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    return _by_intent("/v1/invoices", intent_id, customer=params["customer"])
+
+
+def _find_credit_note(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    return _by_intent("/v1/credit_notes", intent_id, invoice=params["invoice"])
+
+
+def _find_meter(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    """Meters bear no metadata; of active ones there is one for each name of events."""
+    active = listed("/v1/billing/meters", status="active")
+    return next((meter for meter in active if meter["event_name"] == params["event_name"]), None)
+
+
+def _find_meter_as(status: str) -> "Find":
+    def find(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+        meter = retrieve(f"/v1/billing/meters/{target}")
+        return meter if meter["status"] == status else None
+
+    return find
+
+
+Find = Callable[[str, str, StripeDict], StripeDict | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """
+    A write. `path` may name {target}; `retrieve_path` names {id}, the object in the answer.
+
+    `find(intent_id, target, params)` looks at Stripe whether it was carried out; None where sending it again changes
+    nothing. `marks` says where the intent's id goes: on the object made, on each line, or nowhere.
+    """
+
+    path: str
+    retrieve_path: str
+    find: Find | None = None
+    marks: str = ""
+
+
+OPERATIONS: dict[str, Operation] = {
+    "customers.create": Operation("/v1/customers", "/v1/customers/{id}", _find_customer, "object"),
+    "customers.update": Operation("/v1/customers/{target}", "/v1/customers/{id}"),
+    "payment_methods.attach": Operation("/v1/payment_methods/{target}/attach", "/v1/payment_methods/{id}"),
+    "products.create": Operation("/v1/products", "/v1/products/{id}", _find_product, "object"),
+    "products.update": Operation("/v1/products/{target}", "/v1/products/{id}"),
+    "meters.create": Operation("/v1/billing/meters", "/v1/billing/meters/{id}", _find_meter),
+    "meters.deactivate": Operation(
+        "/v1/billing/meters/{target}/deactivate", "/v1/billing/meters/{id}", _find_meter_as("inactive")
+    ),
+    "meters.reactivate": Operation(
+        "/v1/billing/meters/{target}/reactivate", "/v1/billing/meters/{id}", _find_meter_as("active")
+    ),
+    "prices.create": Operation("/v1/prices", "/v1/prices/{id}", _find_price, "object"),
+    "prices.update": Operation("/v1/prices/{target}", "/v1/prices/{id}"),
+    "subscriptions.create": Operation("/v1/subscriptions", "/v1/subscriptions/{id}", _find_subscription, "object"),
+    "subscriptions.update": Operation("/v1/subscriptions/{target}", "/v1/subscriptions/{id}"),
+    "invoices.create": Operation("/v1/invoices", "/v1/invoices/{id}", _find_invoice, "object"),
+    "credit_notes.create": Operation("/v1/credit_notes", "/v1/credit_notes/{id}", _find_credit_note, "object"),
+    "invoices.update": Operation("/v1/invoices/{target}", "/v1/invoices/{id}"),
+    "invoices.add_lines": Operation("/v1/invoices/{target}/add_lines", "/v1/invoices/{id}", _find_added_lines, "lines"),
+    "invoices.finalize": Operation("/v1/invoices/{target}/finalize", "/v1/invoices/{id}", _find_finalized),
+}
+
+
+def marked(operation: Operation, params: StripeDict, intent_id: str) -> StripeDict:
+    """The parameters with the intent's id in the metadata of what they create."""
+
+    def mark(thing: StripeDict) -> StripeDict:
+        return {**thing, "metadata": {**thing.get("metadata", {}), "intent_id": intent_id}}
+
+    if operation.marks == "object":
+        return mark(params)
+    if operation.marks == "lines":
+        return {**params, "lines": [mark(line) for line in params["lines"]]}
+    return params

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -29,19 +30,27 @@ def django_db_setup() -> None:
 
 
 @pytest.fixture(scope="session")
-def cleaner() -> Cleaner:
+def cleaner() -> Iterator[Cleaner]:
     name = os.environ["DATABASE_URL"].rsplit("/", 1)[1]
-    return Cleaner.of_database(admin_url(name))
+    cleaner = Cleaner.of_database(admin_url(name))
+    yield cleaner
+    cleaner.close()
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[list[redis.Redis]]:
+    """Connections to the cache and the broker, kept for all tests."""
+    with ExitStack() as kept:
+        addresses = [os.environ[variable] for variable in ("REDIS_URL", "CELERY_BROKER_URL")]
+        yield [kept.enter_context(redis.Redis.from_url(address)) for address in addresses]
 
 
 @pytest.fixture(autouse=True)
-def _empty_cache() -> Iterator[None]:
+def _empty_cache(stores: list[redis.Redis]) -> Iterator[None]:
     """Let no test see what another put into the cache or the broker."""
-    addresses = [os.environ[variable] for variable in ("REDIS_URL", "CELERY_BROKER_URL")]
     yield
-    for address in addresses:
-        with redis.Redis.from_url(address) as client:
-            client.flushdb()
+    for store in stores:
+        store.flushdb()
 
 
 @pytest.fixture
@@ -75,9 +84,11 @@ def app_connection(committed_db: None) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[ProcessSupervisor]:
-    """Starts real processes for one test and ends them after it. Their logs lie in tmp_path/logs."""
+    """Starts real processes for one test and kills them after it. Their logs lie in tmp_path/logs."""
     with ProcessSupervisor(tmp_path / "logs") as supervisor:
         yield supervisor
+        for name in reversed(supervisor.names()):
+            supervisor.kill(name)  # a worker asked to stop takes seconds, for work that nobody looks at any more
 
 
 @pytest.fixture
@@ -88,12 +99,21 @@ def celery_worker_process(committed_db: None, processes: ProcessSupervisor) -> C
     return worker
 
 
+@pytest.fixture(scope="session")
+def lasting_web_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
+    """The server of all tests that only send it requests: a start takes seconds. The first of them starts it."""
+    with ProcessSupervisor(tmp_path_factory.mktemp("web")) as supervisor:
+        yield WebServer(supervisor)
+
+
 @pytest.fixture
-def web_process(committed_db: None, processes: ProcessSupervisor) -> WebServer:
-    """A real web server process, running and ready; `.address` is its http://127.0.0.1:port."""
-    server = WebServer(processes)
-    server.start()
-    return server
+def web_process(committed_db: None, lasting_web_server: WebServer) -> WebServer:
+    """A real web server process, running and ready; `.address` is its http://127.0.0.1:port.
+
+    A test that stops it, or gives it another environment, starts a `WebServer(processes)` of its own.
+    """
+    lasting_web_server.revive()
+    return lasting_web_server
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
-"""Starts PostgreSQL and Valkey before Django's settings are read, and gives every test process a database of its own.
+"""Starts PostgreSQL and Valkey before Django's settings are read, for each test process its own.
 
-Loaded by `addopts = -p tests.plugin`. The first process starts one stack; each xdist worker clones the migrated
-database in it and takes its own database numbers of Valkey. Tests run as the application's own role, which owns no
+Loaded by `addopts = -p tests.plugin`. Each xdist worker has a cluster of its own, because what aggregation and seals
+may take is bounded by the oldest transaction open anywhere in the cluster: in a shared one a test would see for a
+moment what a test of another process does. On a server that the user names (DATABASE_URL, REDIS_URL) each process
+clones the migrated database and takes its own database numbers. Tests run as the application's own role, which owns no
 table.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,15 +17,19 @@ import pytest
 from psycopg import sql
 
 from config.stack import Stack, StackError, remove_stale_folders
-from config.stack.postgres import DATABASE
 from config.stack.template import STACK_ROOT, key_of, manifest, migrate
 from tests.conformance import checked_session
 from tests.conformance import hooks as conformance_hooks
 
+FIRST_PROCESS = "main"
+# What a user may name; what they do not name, each process starts for itself.
+SERVICE_VARIABLES = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "CELERY_BROKER_URL")
 # Set by the first process, read by the others (they inherit its environment).
-ADMIN_URL_VARIABLE = "TEST_ADMIN_URL"
+USERS_SERVICES_VARIABLE = "TEST_USERS_SERVICES"
 TEMPLATE_VARIABLE = "TEST_TEMPLATE_DATABASE"
 RUN_VARIABLE = "TEST_RUN"
+# Each process sets its own.
+ADMIN_URL_VARIABLE = "TEST_ADMIN_URL"
 # A test empties its databases of Redis; 0 and 1, where a server of the user's has its data, are left alone.
 REDIS_DATABASES_PER_PROCESS = 2
 FIRST_REDIS_PAIR = 2
@@ -40,13 +46,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     """Prepare this process's services. A wrapper, because pytest-django reads the settings inside the same hook."""
     cleanup = ExitStack()
     early_config.add_cleanup(cleanup.close)
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    cleanup.enter_context(checked_session(worker or "main"))
+    process = os.environ.get("PYTEST_XDIST_WORKER", FIRST_PROCESS)
+    cleanup.enter_context(checked_session(process))
     early_config.pluginmanager.register(conformance_hooks(), "conformance")
     try:
-        if worker is None:
-            cleanup.enter_context(_services())
-        cleanup.enter_context(_own_database(worker or "main"))
+        cleanup.enter_context(_services(process))
     except StackError as error:
         raise pytest.UsageError(str(error)) from None
     return (yield)
@@ -65,20 +69,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def _services() -> Iterator[None]:
-    """Run the services of this test run; the environment of this process and its workers names them."""
-    remove_stale_folders()
-    users_database = bool(os.environ.get("DATABASE_URL"))
-    with Stack(STACK_ROOT / f"test-{os.getpid()}", durable=False, throw_away=True, migrates=False) as stack:
-        os.environ.update(stack.environment())
+def _services(process: str) -> Iterator[None]:
+    """Run the services of this process; its environment names them."""
+    if process == FIRST_PROCESS:
+        remove_stale_folders()
         os.environ[RUN_VARIABLE] = str(os.getpid())
-        if users_database:
-            os.environ[ADMIN_URL_VARIABLE] = stack.environment()["DATABASE_OWNER_URL"]
-            os.environ[TEMPLATE_VARIABLE] = _template_on_users_server()
+        os.environ[USERS_SERVICES_VARIABLE] = " ".join(name for name in SERVICE_VARIABLES if os.environ.get(name))
+    users_services = os.environ[USERS_SERVICES_VARIABLE].split()
+    for name in SERVICE_VARIABLES:
+        if name not in users_services:  # else the first process's own would be taken for the user's
+            os.environ.pop(name, None)
+    folder = STACK_ROOT / f"test-{os.environ[RUN_VARIABLE]}-{process}"
+    with Stack(folder, durable=False, throw_away=True, migrates=False) as stack, ExitStack() as cleanup:
+        os.environ.update(stack.environment())
+        if stack.server is None:
+            os.environ[ADMIN_URL_VARIABLE] = os.environ["DATABASE_OWNER_URL"]
+            if process == FIRST_PROCESS:
+                os.environ[TEMPLATE_VARIABLE] = _template_on_users_server()
+            cleanup.enter_context(_own_database(process))
         else:
-            assert stack.server is not None  # there is an embedded one when the user names none
             os.environ[ADMIN_URL_VARIABLE] = stack.server.superuser_url
-            os.environ[TEMPLATE_VARIABLE] = DATABASE
+        _take_own_numbers(process, [name for name in ("REDIS_URL", "CELERY_BROKER_URL") if name in users_services])
         yield
 
 
@@ -105,9 +116,9 @@ def _template_on_users_server() -> str:
 
 
 @contextmanager
-def _own_database(worker: str) -> Iterator[None]:
-    """Clone the migrated database for this process and point the environment at the clone."""
-    name = f"test_{os.environ[RUN_VARIABLE]}_{worker}"
+def _own_database(process: str) -> Iterator[None]:
+    """Clone the migrated database of the user's server for this process and point the environment at the clone."""
+    name = f"test_{os.environ[RUN_VARIABLE]}_{process}"
     template, database = sql.Identifier(os.environ[TEMPLATE_VARIABLE]), sql.Identifier(name)
     owner = sql.Identifier(urlsplit(os.environ["DATABASE_OWNER_URL"]).username or "")
     role = sql.Identifier(urlsplit(os.environ["DATABASE_URL"]).username or "")
@@ -116,12 +127,16 @@ def _own_database(worker: str) -> Iterator[None]:
         connection.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(database, role))
     for variable in ("DATABASE_URL", "DATABASE_OWNER_URL"):
         os.environ[variable] = _with_database(os.environ[variable], name)
-    number = REDIS_DATABASES_PER_PROCESS * (FIRST_REDIS_PAIR + int("".join(filter(str.isdigit, worker)) or -1))
-    for offset, variable in enumerate(("REDIS_URL", "CELERY_BROKER_URL")):
-        os.environ[variable] = _with_database(os.environ[variable], str(number + offset))
     yield
     with psycopg.connect(admin_url(), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+def _take_own_numbers(process: str, variables: Sequence[str]) -> None:
+    """Let this process use database numbers of the user's Redis that no other process uses."""
+    number = REDIS_DATABASES_PER_PROCESS * (FIRST_REDIS_PAIR + int("".join(filter(str.isdigit, process)) or -1))
+    for offset, variable in enumerate(variables):
+        os.environ[variable] = _with_database(os.environ[variable], str(number + offset))
 
 
 def _with_database(url: str, database: str) -> str:

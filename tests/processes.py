@@ -83,12 +83,13 @@ class WebServer:
     def stop(self) -> None:
         self.supervisor.stop(self.name)
 
-    def revive(self) -> None:
-        """Start it again if it has ended, or does not answer."""
-        if self.supervisor.process(self.name).popen.poll() is None and self._is_healthy():
-            return
-        self.supervisor.kill(self.name)
-        self.start()
+    def revive(self, extra_environment: Mapping[str, str] | None = None) -> None:
+        """Start it unless it runs and answers."""
+        if self.name in self.supervisor.names():
+            if self.supervisor.process(self.name).popen.poll() is None and self._is_healthy():
+                return
+            self.supervisor.kill(self.name)
+        self.start(extra_environment)
 
     def _is_healthy(self) -> bool:
         try:

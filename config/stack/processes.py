@@ -82,6 +82,8 @@ class ProcessSupervisor:
     """A context manager that owns processes. On leaving, all of them end in reverse order of their start."""
 
     log_directory: Path
+    # How long processes may take to end by themselves once we are gone.
+    orphans_grace_seconds: float = watchdog.GRACE_SECONDS
     _processes: dict[str, ManagedProcess] = field(default_factory=dict)
     _watchdog: subprocess.Popen[bytes] | None = None
 
@@ -201,7 +203,7 @@ class ProcessSupervisor:
     def _tell_watchdog(self, line: str) -> None:
         if self._watchdog is None:
             self._watchdog = subprocess.Popen(
-                [sys.executable, "-I", watchdog.__file__],
+                [sys.executable, "-I", watchdog.__file__, str(self.orphans_grace_seconds)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,

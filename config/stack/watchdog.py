@@ -32,12 +32,12 @@ def signal_group(group: int, number: int) -> None:
             return
 
 
-def end_groups(groups: Iterable[tuple[int, int]]) -> None:
-    """Send each (group, signal), wait GRACE_SECONDS for all of them together, then kill what is left."""
+def end_groups(groups: Iterable[tuple[int, int]], *, grace_seconds: float = GRACE_SECONDS) -> None:
+    """Send each (group, signal), wait `grace_seconds` for all of them together, then kill what is left."""
     groups = list(groups)
     for group, number in groups:
         signal_group(group, number)
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = time.monotonic() + grace_seconds
     while time.monotonic() < deadline and any(group_lives(group) for group, _ in groups):
         time.sleep(POLL_SECONDS)
     for group, _ in groups:
@@ -45,7 +45,10 @@ def end_groups(groups: Iterable[tuple[int, int]]) -> None:
 
 
 def main() -> None:
-    """Follow lines `+<group> <signal>` and `-<group>` on standard input; at its end, end the groups that remain."""
+    """Follow lines `+<group> <signal>` and `-<group>` on standard input; at its end, end the groups that remain.
+
+    The one argument says how many seconds they get for it.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups: dict[int, int] = {}
@@ -55,7 +58,7 @@ def main() -> None:
             groups[int(group)] = int(stop_signal)
         elif line.startswith("-"):
             groups.pop(int(line[1:]), None)
-    end_groups(reversed(groups.items()))
+    end_groups(reversed(groups.items()), grace_seconds=float(sys.argv[1]))
 
 
 if __name__ == "__main__":

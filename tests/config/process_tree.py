@@ -31,7 +31,7 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def wait_until_gone(pids: set[int], *, seconds: float = 15.0) -> set[int]:
+def wait_until_gone(pids: set[int], *, seconds: float = 60.0) -> set[int]:
     """Wait until none of the processes lives; return those that still do after `seconds`."""
     deadline = time.monotonic() + seconds
     while (left := {pid for pid in pids if is_alive(pid)}) and time.monotonic() < deadline:

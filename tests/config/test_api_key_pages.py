@@ -24,7 +24,6 @@ def made(db: None) -> tuple[ApiKey, str]:
 @pytest.fixture
 def sign_in(db: None, settings: Settings) -> Callable[[str], Client]:
     settings.STATIC_ROOT = None
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     roles.sync_roles()
     people = roles.create_sign_ins(passwords=dict.fromkeys(roles.ROLES, "a long password"))
     by_role = {user.groups.get().name: user for user in people}

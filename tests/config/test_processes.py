@@ -31,7 +31,7 @@ from pathlib import Path
 from config.stack import ProcessSupervisor
 
 log_directory, code, in_thread = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "thread"
-supervisor = ProcessSupervisor(log_directory)
+supervisor = ProcessSupervisor(log_directory, orphans_grace_seconds=1)
 
 def start():
     is_up = lambda: "up" in (log_directory / "sleeper.log").read_text()

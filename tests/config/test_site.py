@@ -41,7 +41,7 @@ def test_a_real_server_answers_and_guards(web_process: WebServer) -> None:
 
 def test_a_real_worker_takes_all_three_queues(celery_worker_process: CeleryWorker) -> None:
     with app.connection_for_read(os.environ["CELERY_BROKER_URL"]) as connection:
-        (answer,) = app.control.inspect(timeout=10, connection=connection).active_queues().values()
+        (answer,) = app.control.inspect(timeout=60, limit=1, connection=connection).active_queues().values()
     assert {queue["name"] for queue in answer} == {"metering", "money", "mirror"}
 
 

@@ -18,9 +18,9 @@ from tests.cleaning import Cleaner
 from tests.ledger.attacks import APPLICATION_ATTACKS, CLOSED, OWNER_ATTACKS, SYSTEM_PAIR, Attack, forged
 from tests.ledger.calendar_attacks import APPLICATION_CALENDAR_ATTACKS, CALENDAR_ATTACKS
 from tests.ledger.chart import FIRST, GRANT, OTHERS_UNBILLED, SPECS, UNBILLED, accrual, issue
-from tests.ledger.settled import wait_until_settled
 from tests.ledger.snapshot_attacks import APPLICATION_SNAPSHOT_ATTACKS, SNAPSHOT_ATTACKS
 from tests.ledger.statement_attacks import APPLICATION_STATEMENT_ATTACKS, STATEMENT_ATTACKS
+from tests.settled import wait_until_settled
 
 EVERY_ATTACK = (*OWNER_ATTACKS, *STATEMENT_ATTACKS, *CALENDAR_ATTACKS, *SNAPSHOT_ATTACKS)
 EVERY_APPLICATION_ATTACK = (

@@ -32,7 +32,7 @@ from tests.ledger.chart import (
     post,
 )
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 Outcome = PostedEntry | RefusedEntry
 Result = TypeVar("Result")
 

@@ -20,9 +20,9 @@ from ledger.sealing import MadeSeal, make_seals
 from ledger.tasks import task_seal_journal
 from ledger.verification import merkle_root
 from tests.ledger.chart import FIRST, GRANT, OTHERS_UNBILLED, THIRD, UNBILLED, accrual, draft, issue, post
-from tests.ledger.settled import wait_until_settled
 from tests.ledger.test_races import WAIT_SECONDS, Elsewhere, poster
 from tests.ledger.test_verification import verified
+from tests.settled import wait_until_settled
 
 
 @pytest.fixture

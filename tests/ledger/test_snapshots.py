@@ -37,10 +37,10 @@ from tests.ledger.chart import (
     issue,
     post,
 )
-from tests.ledger.settled import wait_until_settled
 from tests.ledger.test_races import WAIT_SECONDS, Elsewhere, poster
 from tests.ledger.test_verification import verified
 from tests.plugin import admin_url
+from tests.settled import wait_until_settled
 
 EUROS = "revenue:usage:EUR"
 SYSTEM = (REVENUE, PROMOTIONS, FX_EUR, EUROS)

@@ -20,8 +20,8 @@ from ledger.sealing import make_seals
 from ledger.verification import merkle_root
 from ledger.verification_sql import ENTRY_FAULTS, LEAF_FAULTS
 from tests.ledger.chart import FIRST, SPECS, THIRD, accrual, burn, issue, post
-from tests.ledger.settled import wait_until_settled
 from tests.plugin import admin_url
+from tests.settled import wait_until_settled
 
 LATER = THIRD + timedelta(days=1)
 

@@ -31,8 +31,8 @@ from tests.ledger.chart import (
     issue,
     post,
 )
-from tests.ledger.settled import wait_until_settled
 from tests.ledger.test_verification import superuser  # noqa: F401
+from tests.settled import wait_until_settled
 
 EUROS, DOLLARS = "cash:EUR", "cash:USD"
 

@@ -22,6 +22,7 @@ from psycopg import errors, sql
 
 from config.api_keys.models import ApiKey
 from config.backpressure import is_passing
+from config.stack import ProcessSupervisor
 from metering.models import EventConflict, EventKey, QuarantinedEvent, UsageEvent
 from tests.metering.usage import as_json, event
 from tests.plugin import admin_url
@@ -76,13 +77,27 @@ def stored() -> tuple[int, int, int, int]:
     return (counts[0], counts[1], counts[2], counts[3])
 
 
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., WebServer]]:
+    """One running server for each environment that is asked for, for all tests here: a start takes seconds."""
+    by_environment: dict[tuple[tuple[str, str], ...], WebServer] = {}
+    with ProcessSupervisor(tmp_path_factory.mktemp("servers")) as supervisor:
+
+        def running(**environment: str) -> WebServer:
+            wanted = tuple(sorted(environment.items()))
+            if wanted not in by_environment:
+                by_environment[wanted] = WebServer(supervisor, name=f"web-{len(by_environment)}")
+            by_environment[wanted].revive(environment)
+            return by_environment[wanted]
+
+        yield running
+
+
 @pytest.fixture
-def start(metered: None, processes: Any) -> Callable[..., Sender]:
+def start(metered: None, servers: Callable[..., WebServer]) -> Callable[..., Sender]:
     def started(**environment: str) -> Sender:
         _, key = ApiKey.objects.create_key(name="edge", scopes=["usage:write"])
-        server = WebServer(processes)
-        server.start(environment)
-        return Sender(server, str(key))
+        return Sender(servers(**environment), str(key))
 
     return started
 
@@ -165,7 +180,7 @@ def test_a_connection_that_is_cut_in_the_middle(
         thread = threading.Thread(target=lambda: answers.append(sender.send()))
         thread.start()
         cut_one_that_waits(administrator)
-        thread.join(timeout=30)
+        thread.join(timeout=60)
     assert [answer.status for answer in answers] == [503]
     assert stored() == (0, 0, 0, 0)
     sender.is_taken_once()
@@ -181,7 +196,7 @@ def test_more_requests_at_once_than_the_process_takes(
         thread.start()
         wait_for_one_that_waits(administrator)
         sender.is_turned_away()
-    thread.join(timeout=30)
+    thread.join(timeout=60)
     assert [answer.status for answer in answers] == [200]
     assert stored() == (1, 1, 1, 0)
 
@@ -204,7 +219,7 @@ def test_only_what_can_pass_is_told_to_come_back() -> None:
 
 def wait_for_one_that_waits(administrator: psycopg.Connection) -> int:
     """The process number of the server's backend that waits for a lock in our database."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         row = administrator.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'", [DATABASE]

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from metering import operations
-from metering.operations import IngestResult, UsageEventInput
+from metering.operations import IngestResult, UsageEventInput, WindowAdvance
+from tests.settled import wait_until_settled
 
 NOW = datetime(2026, 10, 20, 12, 0, tzinfo=UTC)
 MORNING = datetime(2026, 10, 3, 10, 0, tzinfo=UTC)
@@ -50,6 +51,12 @@ def as_json(*events: UsageEventInput) -> bytes:
 
 def ingest(*events: UsageEventInput, received_at: datetime = NOW) -> IngestResult:
     return operations.ingest_events(events, received_at=received_at)
+
+
+def advance(*, now: datetime = NOW, **options: int) -> WindowAdvance:
+    """One advance that takes what was recorded before, whoever had a transaction open meanwhile (tests/settled.py)."""
+    wait_until_settled()
+    return operations.advance_windows(now=now, **options)
 
 
 def hours(count: int) -> timedelta:

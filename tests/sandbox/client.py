@@ -109,6 +109,7 @@ class SandboxProcess:
         seconds: float | None = None,
         writes: int | None = None,
         places: int | None = None,
+        permission: str | None = None,
     ) -> dict[str, Any]:
         """Switch a fault on for requests (regex on "METHOD path") or events (regex on the type); answers the rule.
 
@@ -118,6 +119,7 @@ class SandboxProcess:
         """
         target = {"operation": operation} if operation is not None else {"event": event}
         chosen = {"where": where, "seed": seed, "seconds": seconds, "writes": writes, "places": places}
+        chosen["permission"] = permission
         rule: dict[str, Any] = self._call(
             "POST",
             "faults",
@@ -136,6 +138,11 @@ class SandboxProcess:
         """Deliver an event once more to each endpoint that wants it; answers to how many."""
         return int(self._call("POST", "deliveries/resend", {"event": event_id})["deliveries"])
 
+    def faults(self) -> list[dict[str, Any]]:
+        """The rules in force with their `hits`; one that has struck as often as it may is gone."""
+        rules: list[dict[str, Any]] = self._call("GET", "faults")
+        return rules
+
     def clear_faults(self) -> None:
         self._call("DELETE", "faults")
 
@@ -144,7 +151,7 @@ class SandboxProcess:
         held: list[dict[str, str]] = self._call("GET", "held")
         return held
 
-    def wait_until_held(self, count: int = 1, *, timeout_seconds: float = 10) -> list[dict[str, str]]:
+    def wait_until_held(self, count: int = 1, *, timeout_seconds: float = 60) -> list[dict[str, str]]:
         """Raises `SandboxFailed` when fewer than `count` requests are held by then."""
         deadline = time.monotonic() + timeout_seconds
         while len(held := self.held()) < count:
@@ -203,7 +210,7 @@ class SandboxProcess:
         """No webhook is queued, in flight or waiting to be tried again."""
         return bool(self._call("GET", "idle"))
 
-    def wait_until_idle(self, *, timeout_seconds: float = 30) -> None:
+    def wait_until_idle(self, *, timeout_seconds: float = 60) -> None:
         """Raises `SandboxFailed` when webhooks are still under way by then."""
         deadline = time.monotonic() + timeout_seconds
         while not self.is_idle():

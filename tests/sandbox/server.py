@@ -9,6 +9,7 @@ from functools import partial
 
 from tests.sandbox import tally
 from tests.sandbox.application import Application
+from tests.sandbox.billing.payments.paying_out import ACCOUNT_ID
 from tests.sandbox.breaking import note_crash, unknown_error
 from tests.sandbox.control import Control
 from tests.sandbox.core.errors import StripeError
@@ -135,6 +136,8 @@ class Sandbox:
                 reply(_unknown_error())
             case "rate_limit":
                 reply(_rate_limited(fault.seconds))
+            case "forbidden":
+                reply(_forbidden(request, fault.permission))
             case "connection_reset":
                 reply(None)
             case "connection_refused":
@@ -153,6 +156,18 @@ def _unknown_error() -> Response:
 def _rate_limited(seconds: float) -> Response:
     wait = {"Retry-After": str(math.ceil(seconds))}  # the header takes whole seconds
     return _plain_error(StripeError("Request rate limit exceeded.", status=429, code="rate_limit", headers=wait))
+
+
+def _forbidden(request: Request, permission: str) -> Response:
+    """As Stripe words it to a restricted key; it names the account even to a key that may not read it."""
+    key = request.headers.get("authorization", "").rpartition(" ")[2][:7]
+    said = (
+        f"The provided key '{key}***' does not have the required permissions for this endpoint on account"
+        f" '{ACCOUNT_ID}'."
+    )
+    if permission:
+        said += f" Having the '{permission}' permission would allow this request to continue."
+    return _plain_error(StripeError(said, status=403))
 
 
 def _plain_error(error: StripeError) -> Response:

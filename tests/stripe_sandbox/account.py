@@ -25,7 +25,7 @@ def sdk(
         key,
         base_addresses={"api": sandbox.address, "meter_events": sandbox.address},
         stripe_version=version,
-        http_client=http_client or (CheckedClient(timeout=10) if checked else client_for_wrong_requests()),
+        http_client=http_client or (CheckedClient(timeout=60) if checked else client_for_wrong_requests()),
         max_network_retries=retries,
     )
 

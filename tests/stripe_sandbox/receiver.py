@@ -43,7 +43,7 @@ class Receiver:
         self._server.server_close()
         self._thread.join()
 
-    def wait_for(self, count: int, *, timeout_seconds: float = 10) -> None:
+    def wait_for(self, count: int, *, timeout_seconds: float = 60) -> None:
         deadline = time.monotonic() + timeout_seconds
         while len(self.received) < count:
             assert time.monotonic() < deadline, f"{len(self.received)} of {count} events came: {self.types}"

@@ -31,7 +31,7 @@ class RecordingClient(CheckedClient):
     """Keeps what it sent and got."""
 
     def __init__(self) -> None:
-        super().__init__(timeout=10)
+        super().__init__(timeout=60)
         self.exchanges: list[Exchange] = []
 
     def request(  # type: ignore[override]  # as the checked client itself

@@ -136,6 +136,8 @@ def test_the_oldest_rule_that_strikes_wins(account: Account, sandbox: SandboxPro
         ({"operation": "x", "mode": "slow", "seconds": -3}, "seconds: -3 is no number"),
         ({"operation": "x", "mode": "slow", "writes": 3}, "writes: only lagging_lists"),
         ({"operation": "x", "mode": "lagging_lists"}, "seconds, writes: say by how many"),
+        ({"operation": "x", "mode": "slow", "permission": "rak_a_read"}, "permission: only forbidden"),
+        ({"operation": "x", "mode": "forbidden", "permission": "customers"}, "permission: 'customers' is no"),
         ({"event": "x", "mode": "delay", "places": 3}, "places: only reorder"),
         ({"event": "x", "mode": "reorder", "places": 0}, "places: 0 is no whole number"),
     ],

@@ -23,7 +23,7 @@ def test_hold_before_waits_with_the_work(account: Account, sandbox: SandboxProce
         assert names(account) == []
 
         assert sandbox.release() == 1
-        assert call.result(timeout=5).name == "held"
+        assert call.result(timeout=60).name == "held"
 
     assert names(account) == ["held"]
 
@@ -38,7 +38,7 @@ def test_hold_after_has_done_the_work(account: Account, sandbox: SandboxProcess)
             call.result(timeout=0.1)
 
         sandbox.release()
-        assert call.result(timeout=5).name == "held"
+        assert call.result(timeout=60).name == "held"
 
 
 def test_error_500_does_nothing(account: Account, sandbox: SandboxProcess) -> None:
@@ -67,18 +67,18 @@ def test_error_500_after_commit_has_done_the_work_and_is_kept_under_the_key(
 
 
 def test_slow_answer_comes_late_and_the_work_is_done_at_once(account: Account, sandbox: SandboxProcess) -> None:
-    sandbox.fault(operation="POST /v1/customers$", mode="slow", seconds=0.5)
+    sandbox.fault(operation="POST /v1/customers$", mode="slow", seconds=2)
     with ThreadPoolExecutor(1) as threads:
         begun = time.monotonic()
         call = threads.submit(account.api.customers.create, {"name": "late"})
         while not names(account):
             time.sleep(0.01)
-        known_after = time.monotonic() - begun
-        call.result(timeout=5)
+        answered_when_known = call.done()
+        call.result(timeout=60)
         answered_after = time.monotonic() - begun
 
-    assert known_after < 0.4
-    assert answered_after >= 0.5
+    assert not answered_when_known
+    assert answered_after >= 2
 
 
 def test_connection_reset_does_nothing(account: Account, sandbox: SandboxProcess) -> None:
@@ -92,21 +92,34 @@ def test_connection_reset_does_nothing(account: Account, sandbox: SandboxProcess
 
 def test_connection_refused_until_the_port_is_open_again(account: Account, sandbox: SandboxProcess) -> None:
     account.api.customers.create({"name": "before"})
-    sandbox.fault(operation="POST /v1/customers$", mode="connection_refused", seconds=0.5)
+    sandbox.fault(operation="POST /v1/customers$", mode="connection_refused", seconds=2)
 
     begun = time.monotonic()
     with pytest.raises(stripe.APIConnectionError):
         account.api.customers.create({"name": "x"})
     with pytest.raises(stripe.APIConnectionError, match="refused"):
         account.api.customers.list()
-    while time.monotonic() - begun < 5:
+    while time.monotonic() - begun < 60:
         try:
             assert names(account) == ["before"]
         except stripe.APIConnectionError:
             continue
         break
 
-    assert 0.5 <= time.monotonic() - begun < 5
+    assert 2 <= time.monotonic() - begun < 60
+
+
+def test_forbidden_is_what_a_restricted_key_without_the_permission_gets(
+    account: Account, sandbox: SandboxProcess
+) -> None:
+    sandbox.fault(operation="POST /v1/customers", mode="forbidden", permission="rak_customer_write")
+
+    with pytest.raises(stripe.PermissionError, match="'rak_customer_write' permission would allow") as failure:
+        account.api.customers.create({"name": "x"}, {"idempotency_key": "k1"})
+
+    assert failure.value.http_status == 403
+    assert account.api.accounts.retrieve_current().id in str(failure.value)
+    assert account.api.customers.create({"name": "x"}, {"idempotency_key": "k1"}).name == "x"
 
 
 def test_rate_limit_says_when_to_come_back(account: Account, sandbox: SandboxProcess) -> None:
@@ -182,7 +195,7 @@ def test_reset_forgets_everything_and_lets_held_requests_go(account: Account, sa
         call = threads.submit(account.api.customers.create, {"name": "new"})
         sandbox.wait_until_held()
         sandbox.reset(now="2027-01-01T00:00:00Z")
-        call.result(timeout=5)
+        call.result(timeout=60)
 
     assert names(account) == ["new"]
     assert sandbox.now() == account.api.customers.list().data[0].created

@@ -16,7 +16,7 @@ DEEP = "[a]" * 1_000
 
 def connection_to(sandbox: SandboxProcess) -> socket.socket:
     parts = urlsplit(sandbox.address)
-    return socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=5)
+    return socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=60)
 
 
 def post(path: str, body: str | bytes, *headers: str) -> bytes:

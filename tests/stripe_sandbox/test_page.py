@@ -20,7 +20,7 @@ ACTIONS = ("/clock", "/faults/add", "/faults/clear", "/faults/release", "/resend
 
 
 def page(sandbox: SandboxProcess, path: str) -> str:
-    with urllib.request.urlopen(sandbox.address + path, timeout=10) as answer:
+    with urllib.request.urlopen(sandbox.address + path, timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -34,7 +34,7 @@ def press(sandbox: SandboxProcess, path: str, *, headers: dict[str, str] | None 
     """The page one comes to."""
     body = urllib.parse.urlencode(fields).encode()
     request = urllib.request.Request(sandbox.address + path, data=body, headers=headers or {})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -304,7 +304,7 @@ def test_held_requests_go_on(sandbox: SandboxProcess, account: Account) -> None:
 
         press(sandbox, "/faults/release")
 
-        assert customer.result(timeout=10).name == "Ada"
+        assert customer.result(timeout=60).name == "Ada"
     assert "Held requests" not in page(sandbox, "/faults")
 
 

@@ -162,7 +162,7 @@ def ask(
     """A request as it is, without the SDK: its status and the error."""
     request = urllib.request.Request(account.sandbox.address + path, data=body, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as refusal:
         error = json.load(refusal)

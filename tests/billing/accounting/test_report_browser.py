@@ -3,24 +3,16 @@ Finance's reports in a real browser, narrow and wide, empty and full: nothing is
 the chart is drawn, and no page is wider than the screen.
 """
 
-from pathlib import Path
-
 import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
 
 from tests.billing.accounting.books import months_of_receivables
-from tests.browser import ARGUMENTS, WIDTHS, find_chromium
+from tests.browser import PASSWORD, visiting
 from tests.factories import CreditGrantFactory
 from tests.processes import WebServer
 
-PASSWORD = "a long password of root"
 AT = "?before=2027-01-01T00:00:00&known_at=2027-01-02T00:00:00"
-
-
-@pytest.fixture
-def chromium() -> Path:
-    return find_chromium()
 
 
 @pytest.fixture(params=["empty", "full"])
@@ -35,39 +27,17 @@ def books(request: pytest.FixtureRequest, committed_db: None) -> str:
     return str(request.param)
 
 
-def test_reports_work_and_fit(chromium: Path, books: str, web_process: WebServer) -> None:
-    from playwright.sync_api import sync_playwright
-
-    complaints: list[str] = []
-    too_wide: dict[str, int] = {}
-    drawn: dict[str, int] = {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        for width, (across, down) in WIDTHS.items():
-            page = browser.new_page(viewport={"width": across, "height": down})
-            page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(f"{web_process.address}{reverse('admin:login')}")
-            page.fill("#id_username", "root")
-            page.fill("#id_password", PASSWORD)
-            page.click("button[type=submit]")
-            for name in ("ageing", "credit", "income"):
-                address = f"{web_process.address}{reverse(f'reports:{name}')}{AT}"
-                response = page.goto(address, wait_until="networkidle")
-                assert response is not None
-                assert response.status == 200, name
-                overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-                if overflow > 0:
-                    too_wide[f"{name}, {width}"] = overflow
-                charts = "[...document.querySelectorAll('canvas.chart')].filter(c => Chart.getChart(c)).length"
-                drawn[name] = page.evaluate(charts)
-            page.goto(f"{web_process.address}{reverse('reports:ageing')}{AT}", wait_until="networkidle")
-            page.fill("#id_customer", "zeta")
-            page.click("form.lg-span button")
-            page.wait_for_url("**customer=zeta**")
-            page.close()
-        browser.close()
+def test_reports_work_and_fit(books: str, web_process: WebServer) -> None:
+    reports = {name: f"{reverse(f'reports:{name}')}{AT}" for name in ("ageing", "credit", "income")}
+    with visiting(web_process.address) as visitor:
+        visitor.sign_in("root")
+        charts = visitor.tour(reports)
+        visitor.go(reports["ageing"])
+        visitor.page.fill("#id_customer", "zeta")
+        visitor.follow("form.lg-span button")
+        asked = visitor.page.url
 
     # Revenue has a chart for each currency.
     expected = {"ageing": 1, "credit": 1, "income": 2} if books == "full" else {"ageing": 0, "credit": 0, "income": 0}
-    assert (complaints, too_wide, drawn) == ([], {}, expected)
+    assert (visitor.complaints, visitor.too_wide, charts) == ([], {}, expected)
+    assert "customer=zeta" in asked

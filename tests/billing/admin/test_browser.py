@@ -3,8 +3,6 @@ The admin in a real browser, narrow and wide: nothing is refused by the content 
 no page is wider than the screen.
 """
 
-from pathlib import Path
-
 import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
@@ -12,15 +10,8 @@ from django.urls import reverse
 from billing.invoicing.models import CreditNote
 from billing.payments.models import Dispute
 from tests.billing.admin.stories import tell_story
-from tests.browser import ARGUMENTS, WIDTHS, find_chromium
+from tests.browser import PASSWORD, visiting
 from tests.processes import WebServer
-
-PASSWORD = "a long password of root"
-
-
-@pytest.fixture
-def chromium() -> Path:
-    return find_chromium()
 
 
 @pytest.fixture
@@ -48,35 +39,14 @@ def addresses(committed_db: None) -> dict[str, str]:
         "event": reverse("admin:billing_inboxevent_change", args=[story.event.pk]),
         "grant": reverse("admin:promotions_creditgrant_change", args=[story.grant.pk]),
         "run": reverse("admin:billing_reconciliationrun_change", args=[story.run.pk]),
-        "documentation": reverse("api-docs"),
     }
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_pages_work_and_fit(chromium: Path, addresses: dict[str, str], web_process: WebServer, width: str) -> None:
-    from playwright.sync_api import sync_playwright
+def test_pages_work_and_fit(addresses: dict[str, str], web_process: WebServer) -> None:
+    with visiting(web_process.address) as visitor:
+        visitor.sign_in("root")
+        charts = visitor.tour(addresses)
+        visitor.go(reverse("api-docs"), until="networkidle")  # it asks for the description when it has loaded
+        visitor.look("documentation")
 
-    complaints: list[str] = []
-    too_wide: dict[str, int] = {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        across, down = WIDTHS[width]
-        page = browser.new_page(viewport={"width": across, "height": down})
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{web_process.address}{reverse('admin:login')}")
-        page.fill("#id_username", "root")
-        page.fill("#id_password", PASSWORD)
-        page.click("button[type=submit]")
-        for name, address in addresses.items():
-            response = page.goto(f"{web_process.address}{address}", wait_until="networkidle")
-            assert response is not None
-            assert response.status == 200, name
-            overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            if overflow > 0:
-                too_wide[name] = overflow
-        page.goto(f"{web_process.address}{addresses['overview']}", wait_until="networkidle")
-        drawn = page.evaluate("[...document.querySelectorAll('canvas.chart')].filter(c => Chart.getChart(c)).length")
-        browser.close()
-
-    assert (complaints, too_wide, drawn) == ([], {}, 1)
+    assert (visitor.complaints, visitor.too_wide, charts["overview"]) == ([], {}, 1)

@@ -1,8 +1,6 @@
 """The catalogue's pages in a real browser, narrow and wide: nothing refused, nothing too wide, and a draft written."""
 
-import os
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -11,11 +9,10 @@ from django.urls import reverse
 from billing.catalog.models import Plan, PlanVersion, RateCard
 from billing.catalog.operations import load_catalog
 from tests.billing.catalog.full import document
-from tests.browser import ARGUMENTS, WIDTHS, find_chromium
+from tests.browser import PASSWORD, visiting
 from tests.factories import OCTOBER, CustomerFactory, PlanVersionFactory, SubscriptionFactory
 from tests.processes import WebServer
 
-PASSWORD = "a long password of root"
 LONG = "A name that somebody made rather long because the contract said so, and nobody shortened it afterwards " * 2
 
 
@@ -65,53 +62,25 @@ def addresses(committed_db: None) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_pages_work_and_fit(addresses: dict[str, str], web_process: WebServer, width: str) -> None:
-    from playwright.sync_api import sync_playwright
-
-    complaints: list[str] = []
-    too_wide: dict[str, int] = {}
-    shots = os.environ.get("SHOTS")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
-        across, down = WIDTHS[width]
-        page = browser.new_page(viewport={"width": across, "height": down})
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{web_process.address}{reverse('admin:login')}")
-        page.fill("#id_username", "root")
-        page.fill("#id_password", PASSWORD)
-        page.click("button[type=submit]")
-        page.wait_for_url(lambda url: "login" not in url)
-
-        def look(name: str) -> None:
-            overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            if overflow > 0:
-                too_wide[name] = overflow
-            if shots:
-                page.screenshot(path=Path(shots) / f"{name}-{width}.png", full_page=True)
-
-        for name, address in addresses.items():
-            answer = page.goto(f"{web_process.address}{address}", wait_until="networkidle")
-            assert answer is not None
-            assert answer.status == 200, name
-            look(name)
+def test_pages_work_and_fit(addresses: dict[str, str], web_process: WebServer) -> None:
+    with visiting(web_process.address) as visitor:
+        visitor.sign_in("root")
+        visitor.tour(addresses)
+        page = visitor.page
         text = page.input_value("#id_text")
         page.fill("#id_text", text.replace("fee_minor: 2000", "fee_minor: 1500", 1))
-        page.click("text=See what would change")
-        look("refused")
+        visitor.follow("text=See what would change")
+        visitor.look("refused")
         refused = page.inner_text(".bb-errors >> nth=0")
         page.fill("#id_text", text)
-        page.click("text=See what would change")
-        look("would change")
-        page.click("text=Write 1 change as shown")
-        page.wait_for_load_state("networkidle")
-        look("written")
+        visitor.follow("text=See what would change")
+        visitor.look("would change")
+        visitor.follow("text=Write 1 change as shown")
+        visitor.look("written")
         written = page.inner_text("body")
-        browser.close()
 
     # The browser itself reports a page that answers 422; nothing else is complained of.
-    assert [said for said in complaints if "422" not in said] == []
-    assert too_wide == {}
+    assert [said for said in visitor.complaints if "422" not in said] == []
+    assert visitor.too_wide == {}
     assert "its terms cannot change" in refused
     assert "+ plan pro v3 USD" in written

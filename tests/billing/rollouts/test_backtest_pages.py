@@ -1,7 +1,6 @@
 """Backtests in the admin: asked for on a form, read by everybody who reads prices, downloaded whole."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -19,11 +18,10 @@ from config import roles
 from config.roles import CUSTOMER_SUCCESS, FINANCE
 from tests.billing import usage
 from tests.billing.rollouts.making import NOON, aggregate, close, draft, spend, subscribe
-from tests.browser import ARGUMENTS, WIDTHS, find_chromium
+from tests.browser import PASSWORD, visiting
 from tests.factories import ACTOR, DECEMBER, NOVEMBER, OCTOBER, PlanVersionFactory
 from tests.processes import WebServer
 
-PASSWORD = "a long password of root"
 NEW = "/admin/billing/backtest/new/"
 PLANS = ("Starter", "Team", "Business")
 
@@ -210,33 +208,12 @@ def pages(customers: int) -> dict[str, str]:
     }
 
 
-def look(addresses: dict[str, str], web: WebServer, shots: Path) -> tuple[list[str], dict[str, int]]:
-    """Open every page narrow and wide; return what the browser complained of, and by how much pages are too wide."""
-    from playwright.sync_api import sync_playwright
-
-    complaints: list[str] = []
-    too_wide: dict[str, int] = {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
-        for width, (columns, rows) in WIDTHS.items():
-            page = browser.new_page(viewport={"width": columns, "height": rows})
-            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(f"{web.address}/admin/login/")
-            page.fill("#id_username", "root")
-            page.fill("#id_password", PASSWORD)
-            page.click("button[type=submit]")
-            for name, path in addresses.items():
-                answer = page.goto(f"{web.address}{path}", wait_until="networkidle" if name == "report" else "load")
-                assert answer is not None
-                assert (answer.status, answer.url) == (200, f"{web.address}{path}")
-                page.screenshot(path=shots / f"{name}-{width}.png", full_page=True)
-                beyond = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-                if beyond > 0:
-                    too_wide[f"{name} {width}"] = beyond
-        browser.close()
-    return complaints, too_wide
-
-
-def test_pages_work_and_fit(web_process: WebServer, tmp_path: Path) -> None:
-    assert look(pages(6), web_process, tmp_path) == ([], {})
+def test_pages_work_and_fit(web_process: WebServer) -> None:
+    addresses = pages(6)
+    with visiting(web_process.address) as visitor:
+        visitor.sign_in("root")
+        for name, path in addresses.items():
+            visitor.go(path)
+            assert visitor.page.url == f"{web_process.address}{path}"
+            visitor.look(name)
+    assert (visitor.complaints, visitor.too_wide) == ([], {})

@@ -27,9 +27,8 @@ def staff(client: Client, db: None) -> Client:
 
 
 @pytest.fixture
-def sign_in(db: None, settings: Settings) -> Callable[[str], Client]:
+def sign_in(db: None) -> Callable[[str], Client]:
     """A browser signed in as somebody of the role."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow ones are not what is tested
     roles.sync_roles()
     people = roles.create_sign_ins(passwords=dict.fromkeys(roles.ROLES, "a long password"))
     by_role = {user.groups.get().name: user for user in people}

@@ -11,12 +11,11 @@ from ledger import periods
 from ledger.models import Account
 from ledger.operations import credit, debit, post_journal_entries
 from ledger.sealing import make_seals
-from tests.browser import ARGUMENTS, WIDTHS, find_chromium
+from tests.browser import PASSWORD, visiting
 from tests.ledger.chart import FIRST, GRANT, PROMOTIONS, THIRD, UNBILLED, accrual, draft
-from tests.ledger.settled import wait_until_settled
 from tests.processes import WebServer
+from tests.settled import wait_until_settled
 
-PASSWORD = "a long password of root"
 LARGE = Decimal("12345678901234567890123456.123456789012")
 
 
@@ -53,42 +52,19 @@ def addresses(committed_chart: None) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_pages_work_and_fit(addresses: dict[str, str], web_process: WebServer, width: str, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    complaints: list[str] = []
-    too_wide: dict[str, int] = {}
-    drawn: set[str] = set()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
-        across, down = WIDTHS[width]
-        page = browser.new_page(viewport={"width": across, "height": down})
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{web_process.address}{reverse('admin:login')}")
-        page.fill("#id_username", "root")
-        page.fill("#id_password", PASSWORD)
-        page.click("button[type=submit]")
-        for name, address in addresses.items():
-            answer = page.goto(f"{web_process.address}{address}", wait_until="networkidle")
-            assert answer is not None
-            assert answer.status == (422 if name == "a wrong span" else 200), name
-            overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            if overflow > 0:
-                too_wide[name] = overflow
-            if page.evaluate("[...document.querySelectorAll('canvas.chart')].some(c => Chart.getChart(c))"):
-                drawn.add(name)
-        page.goto(f"{web_process.address}{addresses[UNBILLED]}", wait_until="networkidle")
-        with page.expect_download() as downloading:
-            page.click("text=CSV")
+def test_pages_work_and_fit(addresses: dict[str, str], web_process: WebServer, tmp_path: Path) -> None:
+    with visiting(web_process.address) as visitor:
+        visitor.sign_in("root")
+        charts = visitor.tour(addresses, statuses={"a wrong span": 422})
+        visitor.go(addresses[UNBILLED])
+        with visitor.page.expect_download() as downloading:
+            visitor.page.click("text=CSV")
         downloading.value.save_as(tmp_path / "statement.csv")
         file_name = downloading.value.suggested_filename
-        browser.close()
 
     # The browser itself reports a page that answers 422; nothing else is complained of.
-    assert [said for said in complaints if "422" not in said] == []
-    assert too_wide == {}
-    assert drawn == {UNBILLED, GRANT, "a wrong span"}
+    assert [said for said in visitor.complaints if "422" not in said] == []
+    assert visitor.too_wide == {}
+    assert {name for name, drawn in charts.items() if drawn} == {UNBILLED, GRANT, "a wrong span"}
     assert file_name == "statement_unbilled-acme-USD_2026-10-01_2026-11-01.csv"
     assert (tmp_path / "statement.csv").read_text().count("usage_accrued") == 150

@@ -16,7 +16,7 @@ from ledger.queries import seal_of
 from ledger.sealing import make_seals
 from tests.ledger.admin.conftest import Ask
 from tests.ledger.chart import FIRST, FX_EUR, FX_USD, REVENUE, THIRD, UNBILLED, accrual, draft, post
-from tests.ledger.settled import wait_until_settled
+from tests.settled import wait_until_settled
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 

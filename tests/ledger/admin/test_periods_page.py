@@ -15,7 +15,7 @@ from ledger.period_checks import Waiting, period_checks
 from ledger.sealing import make_seals
 from tests.ledger.admin.conftest import Ask
 from tests.ledger.chart import FIRST, THIRD, accrual, post
-from tests.ledger.settled import wait_until_settled
+from tests.settled import wait_until_settled
 
 SECOND, NOVEMBER = FIRST + timedelta(days=1), datetime(2026, 11, 1, tzinfo=UTC)
 ASKED = {"day": "2026-10-03", "reason": "September and a bit"}

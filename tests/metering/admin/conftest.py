@@ -41,9 +41,8 @@ def staff(metered: None) -> Client:
 
 
 @pytest.fixture
-def as_role(metered: None, settings: Settings) -> SignIn:
+def as_role(metered: None) -> SignIn:
     """A browser signed in as somebody of the role."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow ones are not what is tested
     roles.sync_roles()
     people = roles.create_sign_ins(passwords=dict.fromkeys(roles.ROLES, "a long password"))
     by_role = {user.groups.get().name: user for user in people}

@@ -11,11 +11,10 @@ from django.urls import reverse
 from metering import operations
 from metering.event_keys import event_key
 from metering.models import AggregationWindow
-from tests.browser import ARGUMENTS, WIDTHS, find_chromium
+from tests.browser import PASSWORD, visiting
 from tests.metering.usage import MORNING, NOW, OCTOBER, event, ingest
 from tests.processes import WebServer
 
-PASSWORD = "a long password of root"
 LONG = "a-rather-long-name-" * 10
 USAGE = "?meter=input_tokens&from=2026-10-01&before=2026-11-01&group=model"
 
@@ -60,46 +59,21 @@ def addresses(metered: None) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_pages_work_and_fit(addresses: dict[str, str], web_process: WebServer, width: str, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    complaints: list[str] = []
-    too_wide: dict[str, int] = {}
-    drawn: set[str] = set()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
-        across, down = WIDTHS[width]
-        page = browser.new_page(viewport={"width": across, "height": down}, timezone_id="Europe/Berlin")
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{web_process.address}{reverse('admin:login')}")
-        page.fill("#id_username", "root")
-        page.fill("#id_password", PASSWORD)
-        page.click("button[type=submit]")
-        page.wait_for_url(lambda url: "login" not in url)
-        for name, address in addresses.items():
-            answer = page.goto(f"{web_process.address}{address}", wait_until="networkidle")
-            assert answer is not None
-            assert answer.status == (422 if name == "search that is none" else 200), name
-            overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            if overflow > 0:
-                too_wide[name] = overflow
-            if page.evaluate("[...document.querySelectorAll('canvas.chart')].some(c => Chart.getChart(c))"):
-                drawn.add(name)
-        page.goto(f"{web_process.address}{addresses['usage']}", wait_until="networkidle")
-        with page.expect_download() as downloading:
-            page.click("text=CSV")
+def test_pages_work_and_fit(addresses: dict[str, str], web_process: WebServer, tmp_path: Path) -> None:
+    with visiting(web_process.address, timezone_id="Europe/Berlin") as visitor:
+        visitor.sign_in("root")
+        charts = visitor.tour(addresses, statuses={"search that is none": 422})
+        visitor.go(addresses["usage"])
+        with visitor.page.expect_download() as downloading:
+            visitor.page.click("text=CSV")
         downloading.value.save_as(tmp_path / "usage.csv")
-        page.goto(f"{web_process.address}{addresses['search']}?zone=UTC", wait_until="networkidle")
-        page.click("text=Use Europe/Berlin, the zone of your clock")
-        page.wait_for_load_state("networkidle")
-        in_own_zone = page.inner_text("th:first-child")
-        browser.close()
+        visitor.go(f"{addresses['search']}?zone=UTC")
+        visitor.follow("text=Use Europe/Berlin, the zone of your clock")
+        in_own_zone = visitor.page.inner_text("th:first-child")
 
     # The browser itself reports a page that answers 422; nothing else is complained of.
-    assert [said for said in complaints if "422" not in said] == []
-    assert too_wide == {}
-    assert drawn == {"usage", "usage by hour", "all usage"}
+    assert [said for said in visitor.complaints if "422" not in said] == []
+    assert visitor.too_wide == {}
+    assert {name for name, drawn in charts.items() if drawn} == {"usage", "usage by hour", "all usage"}
     assert (tmp_path / "usage.csv").read_text().startswith("from (")
     assert in_own_zone == "Time (Europe/Berlin)"

@@ -13,6 +13,7 @@ from metering.models import Alarm, SeenValue, SourceHour
 from metering.operations.alarms import keep_alarms, observe
 from tests.metering.alarms.scenes import ALL_MINUTES, HOUR, weeks_of_usage
 from tests.metering.usage import NOW, event, ingest
+from tests.settled import wait_until_settled
 
 pytestmark = pytest.mark.usefixtures("metered")
 BEGUN = NOW.replace(minute=0)
@@ -67,6 +68,7 @@ def test_a_source_that_stopped_is_told_within_the_hour_and_over_when_it_sends_ag
 def test_aggregation_that_is_behind_makes_no_source_silent(app_connection: psycopg.Connection) -> None:
     weeks_of_usage(BEGUN)
     operations.catch_up_windows(now=NOW)
+    wait_until_settled()  # the oldest transaction is the one that is named
     with app_connection.transaction(force_rollback=True):
         app_connection.execute("SELECT pg_current_xact_id()")
         send(1, timedelta(minutes=1))

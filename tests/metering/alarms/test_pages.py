@@ -1,7 +1,6 @@
 """Pages of alarms, lag and months: who may see and do what, hostile addresses, and the whole of it in a browser."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -13,12 +12,11 @@ from metering import operations
 from metering.alarms import TITLES, Finding
 from metering.models import Alarm
 from metering.operations.alarms import keep_alarms
-from tests.browser import ARGUMENTS, WIDTHS, find_chromium
+from tests.browser import PASSWORD, visiting
 from tests.metering.usage import event, ingest
 from tests.processes import WebServer
 
 pytestmark = pytest.mark.usefixtures("metered")
-PASSWORD = "a long password of root"
 MODELS = ("alarm", "freshnesscount", "eventarchive")
 
 
@@ -96,11 +94,8 @@ def test_every_kind_leads_to_a_page() -> None:
     assert all(further_of(alarm) for alarm in Alarm.objects.all())
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("filled", [False, True])
-def test_pages_work_and_fit(web_process: WebServer, width: str, filled: bool, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
+def test_pages_work_and_fit(web_process: WebServer, filled: bool) -> None:
     User.objects.create_superuser("root", password=PASSWORD)
     addresses = {model: page(model) for model in MODELS}
     if filled:
@@ -108,26 +103,8 @@ def test_pages_work_and_fit(web_process: WebServer, width: str, filled: bool, tm
         addresses["open"] = reverse("admin:metering_alarm_change", args=[alarms[0].pk])
         addresses["long"] = reverse("admin:metering_alarm_change", args=[alarms[-1].pk])
         addresses["rated"] = f"{page('freshnesscount')}?stage=rated&span=hour"
-    complaints: list[str] = []
-    too_wide: dict[str, int] = {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
-        across, down = WIDTHS[width]
-        tab = browser.new_page(viewport={"width": across, "height": down})
-        tab.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.goto(f"{web_process.address}{reverse('admin:login')}")
-        tab.fill("#id_username", "root")
-        tab.fill("#id_password", PASSWORD)
-        tab.click("button[type=submit]")
-        for name, address in addresses.items():
-            answer = tab.goto(f"{web_process.address}{address}", wait_until="networkidle")
-            assert answer is not None
-            assert answer.status == 200, name
-            overflow = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            if overflow > 0:
-                too_wide[name] = overflow
-            tab.screenshot(path=tmp_path / f"{name}-{width}.png", full_page=True)
-        browser.close()
-    assert complaints == []
-    assert too_wide == {}
+    with visiting(web_process.address) as visitor:
+        visitor.sign_in("root")
+        visitor.tour(addresses)
+    assert visitor.complaints == []
+    assert visitor.too_wide == {}

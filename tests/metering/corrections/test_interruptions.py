@@ -169,7 +169,7 @@ def at_once(*calls: Callable[[], object]) -> list[object]:
 
     def run(call: Callable[[], object]) -> None:
         try:
-            barrier.wait(timeout=20)
+            barrier.wait(timeout=60)
             outcomes.append(call())
         except CorrectionRefused as refused:
             outcomes.append(refused)

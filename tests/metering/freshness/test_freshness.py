@@ -14,7 +14,7 @@ from config import clock
 from metering import freshness, operations, queries
 from metering.freshness import RELATIVE_ERROR, count_steps, lag_of
 from metering.models import FreshnessCount
-from tests.metering.usage import MORNING, NOW, event, ingest
+from tests.metering.usage import MORNING, NOW, advance, event, ingest
 
 AGES = st.lists(st.tuples(st.integers(2, 40 * 365 * 86_400 * 10**6), st.integers(1, 500)), min_size=1, max_size=60)
 
@@ -52,7 +52,7 @@ class TestRecorded:
     def test_with_every_advance(self) -> None:
         ingest(event("e1"), event("e2"), received_at=NOW)
         ingest(event("e3"), received_at=NOW + timedelta(seconds=40))
-        operations.advance_windows(now=NOW + timedelta(seconds=50))
+        advance(now=NOW + timedelta(seconds=50))
 
         lag = queries.lags(NOW, NOW + timedelta(minutes=2))["windowed"]
         assert (lag.events, lag.longest) == (3, 50)
@@ -69,7 +69,7 @@ class TestRecorded:
             "INSERT INTO metering_freshness (stage, minute, step, events, longest_us, span_seconds)"
             " VALUES ('rated', %s, 5, 1, 9, 60)"
         )
-        app_connection.execute("SET statement_timeout = '2s'")
+        app_connection.execute("SET statement_timeout = '60s'")
         with transaction.atomic():
             operations.record_freshness("rated", at=NOW, received=[(NOW, 1)])
             app_connection.execute(statement, [NOW])
@@ -101,7 +101,7 @@ class TestRecorded:
     def test_what_was_not_accepted_is_counted_by_outcome(self, settings: Any) -> None:
         ingest(event("e1"), event("e1"), event("e2", subject="stranger"), event("e3", time="nonsense"))
         ingest(event("e1", data={"input_tokens": 5}))
-        operations.advance_windows(now=NOW)
+        advance(now=NOW)
         assert queries.outcome_totals() == {
             "accepted": 1,
             "duplicate": 1,

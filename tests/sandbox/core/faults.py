@@ -17,6 +17,7 @@ RequestMode = Literal[
     "error_500",
     "error_500_after_commit",
     "rate_limit",
+    "forbidden",
     "timeout_after_commit",
     "connection_reset",
     "connection_refused",
@@ -34,7 +35,10 @@ WEBHOOK = frozenset(get_args(WebhookMode))
 
 SECONDS_OF = frozenset({"rate_limit", "slow", "connection_refused", LAGGING_LISTS, "delay", "reorder"})
 FIELDS = frozenset(
-    {"operation", "event", "where", "mode", "times", "after", "probability", "seed", "seconds", "writes", "places"}
+    {
+        *("operation", "event", "where", "mode", "times", "after", "probability", "seed"),
+        *("seconds", "writes", "places", "permission"),
+    }
 )
 SEED_BITS = 32
 
@@ -51,7 +55,7 @@ class Fault:
     `where` is an object's id that the request or the event must name. Of what matches, the first `after` are let
     through, then each is hit with `probability`, until `times` (None: no end) were. `seconds` is the wait of a delay, a
     slow answer, a refusal or an overtaking, the Retry-After of a rate limit, the lag of a list; `writes` is that lag in
-    writing requests; `places` is how many events overtake a reordered one.
+    writing requests; `places` is how many events overtake a reordered one; `permission` is what a restricted key lacks.
     """
 
     target: Target
@@ -65,6 +69,7 @@ class Fault:
     seed: int = 0
     writes: int = 0
     places: int = 1
+    permission: str = ""
     chance: random.Random = field(default_factory=random.Random, repr=False)
     hits: int = 0
 
@@ -100,6 +105,8 @@ class Fault:
             "seconds": self.seconds,
             "writes": self.writes,
             "places": self.places,
+            "hits": self.hits,
+            "permission": self.permission,
         }
 
 
@@ -166,6 +173,7 @@ def _read(wanted: dict[str, Any], *, draw_seed: Callable[[], int]) -> Fault:
         seed=_whole("seed", seed, least=0),
         writes=_whole("writes", wanted.get("writes", 0), least=0),
         places=_whole("places", wanted.get("places", 1), least=1),
+        permission=_permission(wanted.get("permission", "")),
     )
 
 
@@ -175,6 +183,8 @@ def _refuse_without_use(wanted: dict[str, Any], mode: str) -> None:
         raise UnknownFault(f"seconds: {mode} waits for nothing")
     if "places" in wanted and mode != "reorder":
         raise UnknownFault("places: only reorder has them")
+    if "permission" in wanted and mode != "forbidden":
+        raise UnknownFault("permission: only forbidden lacks one")
     if "writes" in wanted and mode != LAGGING_LISTS:
         raise UnknownFault(f"writes: only {LAGGING_LISTS} has them")
     if mode == LAGGING_LISTS and not wanted.get("seconds") and not wanted.get("writes"):
@@ -188,6 +198,12 @@ def _pattern(target: str, text: Any) -> re.Pattern[str]:
         return re.compile(text)
     except re.error as error:
         raise UnknownFault(f"{target}: {text!r} is no regular expression: {error}") from error
+
+
+def _permission(value: Any) -> str:
+    if not isinstance(value, str) or re.fullmatch(r"(rak_[a-z0-9_]+)?", value) is None:
+        raise UnknownFault(f"permission: {value!r} is no permission of Stripe's, such as rak_customer_write")
+    return value
 
 
 def _where(value: Any) -> str | None:

@@ -18,6 +18,7 @@ MEANINGS = {
     "error_500": "500 and no work done.",
     "error_500_after_commit": "The work is done, and 500 is answered; its idempotency key answers 500 again.",
     "rate_limit": "429 with Retry-After, and no work done.",
+    "forbidden": "403, as for a restricted key that lacks a permission, and no work done.",
     "timeout_after_commit": "The work is done, and the connection dropped without an answer.",
     "connection_reset": "The connection is cut before any work.",
     "connection_refused": "The port is shut for some seconds, as while a server restarts.",

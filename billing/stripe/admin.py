@@ -1,35 +1,34 @@
-"""What Stripe told us and what we told Stripe, to read; and processing a failed event again."""
+"""What Stripe told us, to read; an object's timeline; and trying events again."""
 
 import json
+from functools import partial
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
-from billing.admin_links import NOTHING, page_url
+from billing.admin_links import NOTHING, link
 from billing.read_only_admin import ReadOnlyAdmin
-from billing.stripe import inbox, mirror_admin
-from billing.stripe.models import InboxEvent, OutboxIntent
-from config import clock
+from billing.stripe import mirror_admin, poll_admin, replay_admin
+from billing.stripe.models import InboxEvent
+from billing.stripe.object_timeline import timeline_of
+from billing.stripe.outbox_admin import OutboxIntentAdmin
+from billing.stripe.replay_admin import PROCESS_PERMISSION
 
-__all__ = ["InboxEventAdmin", "OutboxIntentAdmin", "mirror_admin"]
+__all__ = ["InboxEventAdmin", "OutboxIntentAdmin", "mirror_admin", "poll_admin", "replay_admin"]
 
-PROCESS_PERMISSION = "billing.process_inboxevent"
+OBJECT_ID_CHARS_MAX = 255
 STATE_COLOURS = {
     InboxEvent.State.DONE.label: "success",
     InboxEvent.State.FAILED.label: "danger",
     InboxEvent.State.DEAD.label: "danger",
     InboxEvent.State.PROCESSING.label: "info",
-    OutboxIntent.State.SUCCEEDED.label: "success",
-    OutboxIntent.State.REFUSED.label: "danger",
-    OutboxIntent.State.INTENDED.label: "warning",
 }
 
 
@@ -47,17 +46,23 @@ class InboxEventAdmin(ReadOnlyAdmin):
     list_filter = ("state",)
     search_fields = ("=event_id", "=object_id", "=type")
     search_help_text = "Id of an event or of the object it is about, or a type such as invoice.paid"
-    linked_by = frozenset({"state__in", "object_id__exact"})
+    linked_by = frozenset({"state__in", "object_id__exact", "source__exact", "received_at__gte", "received_at__lt"})
     actions = ("process_again",)
+    list_before_template = "admin/billing/inboxevent/before_list.html"
     change_form_outer_before_template = "admin/billing/inboxevent/process_again.html"
     fields = (
         "type",
         "event_id",
-        "object_id",
+        "object_link",
         "state_label",
+        "outcome_text",
         "error_text",
         "attempts",
+        "strikes",
+        "failed_attempts",
+        "replayed",
         "deliveries",
+        "last_delivered_at",
         "source",
         "stripe_created_at",
         "received_at",
@@ -66,6 +71,7 @@ class InboxEventAdmin(ReadOnlyAdmin):
         "mirrored_at",
         "api_version",
         "mode",
+        "detail_text",
         "payload_text",
     )
 
@@ -88,17 +94,46 @@ class InboxEventAdmin(ReadOnlyAdmin):
     def error_text(self, event: InboxEvent) -> str:
         return format_html('<pre class="bb-json">{}</pre>', event.error) if event.error else NOTHING
 
+    @display(description="Object")
+    def object_link(self, event: InboxEvent) -> str:
+        if not event.object_id:
+            return NOTHING
+        return link(reverse("admin:billing_inboxevent_object", args=[event.object_id]), event.object_id)
+
+    @display(description="What was done")
+    def outcome_text(self, event: InboxEvent) -> str:
+        return event.get_outcome_display() or NOTHING
+
+    @display(description="Failed attempts")
+    def failed_attempts(self, event: InboxEvent) -> str:
+        return replay_admin.failures_text(event)
+
+    @display(description="Tried again by people")
+    def replayed(self, event: InboxEvent) -> str:
+        return replay_admin.replays_text(event)
+
+    @display(description="What was fetched for it")
+    def detail_text(self, event: InboxEvent) -> str:
+        return _pretty(event.detail) if event.detail is not None else NOTHING
+
     @display(description="Payload, as received")
     def payload_text(self, event: InboxEvent) -> str:
+        if event.payload_dropped_at is not None:
+            return f"Dropped {event.payload_dropped_at:%d %b %Y}: it was done long ago. Stripe has the object itself."
         return _pretty(event.payload)
 
     def get_urls(self) -> list[URLPattern]:
-        again = path(
-            "<str:event_id>/process-again/",
-            self.admin_site.admin_view(require_POST(self.process_again_view)),
-            name="billing_inboxevent_process_again",
-        )
-        return [again, *super().get_urls()]
+        view = self.admin_site.admin_view
+        return [
+            path("replay/", view(partial(replay_admin.replay_view, self)), name="billing_inboxevent_replay"),
+            path("object/<path:object_id>/", view(self.object_view), name="billing_inboxevent_object"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        extra_context = {**(extra_context or {}), "may_process": self.has_process_permission(request)}
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        return response
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -111,57 +146,24 @@ class InboxEventAdmin(ReadOnlyAdmin):
     def has_process_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(PROCESS_PERMISSION)
 
-    @admin.action(description="Process again", permissions=["process"])
-    def process_again(self, request: HttpRequest, events: QuerySet[InboxEvent]) -> None:
-        self._replay(request, list(events))
+    @admin.action(description="Try again", permissions=["process"])
+    def process_again(self, request: HttpRequest, events: QuerySet[InboxEvent]) -> HttpResponse:
+        """Leads to the page that shows what would be tried again and asks why."""
+        return HttpResponseRedirect(replay_admin.chosen_url(events))
 
-    def process_again_view(self, request: HttpRequest, event_id: str) -> HttpResponse:
-        if not self.has_process_permission(request):
+    def object_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """All about one object at Stripe. It need not be one that we know."""
+        if not self.has_view_permission(request):
             raise PermissionDenied
-        event = InboxEvent.objects.filter(pk=event_id).first()
-        if event is None:
-            raise Http404("There is no such event.")
-        self._replay(request, [event])
-        return HttpResponseRedirect(page_url("billing.inboxevent", event.pk))
-
-    def _replay(self, request: HttpRequest, events: list[InboxEvent]) -> None:
-        """Put them back into the queue. The sweeper takes them up: the page never waits for Stripe."""
-        with transaction.atomic():
-            count = inbox.replay(event_ids=[event.pk for event in events], now=clock.now())
-            for event in events:
-                self.log_change(request, event, "Asked to be processed again")
-        skipped = len(events) - count
-        if count:
-            self.message_user(request, f"{count} waiting to be processed again within seconds.", messages.SUCCESS)
-        if skipped:
-            self.message_user(request, f"{skipped} left alone: neither failed nor set aside.", messages.WARNING)
-
-
-@admin.register(OutboxIntent)
-class OutboxIntentAdmin(ReadOnlyAdmin):
-    list_display = ("purpose", "operation", "state_label", "attempts", "stripe_object_id", "created_at", "finished_at")
-    list_filter = ("state",)
-    search_fields = ("=purpose", "=operation", "=target", "=stripe_object_id", "=request_id")
-    search_help_text = "A purpose, an operation, or an id at Stripe"
-    fields = (
-        "purpose",
-        "operation",
-        "target",
-        "state_label",
-        "error",
-        "attempts",
-        "created_at",
-        "first_sent_at",
-        "finished_at",
-        "stripe_object_id",
-        "request_id",
-        "params_text",
-    )
-
-    @display(description="State", ordering="state", label=STATE_COLOURS)
-    def state_label(self, intent: OutboxIntent) -> str:
-        return intent.get_state_display()
-
-    @display(description="Request")
-    def params_text(self, intent: OutboxIntent) -> str:
-        return _pretty(intent.params)
+        if "\x00" in object_id or len(object_id) > OBJECT_ID_CHARS_MAX:
+            raise Http404("No object at Stripe has such an id.")
+        timeline = timeline_of(object_id, may=request.user.has_perm)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": object_id,
+            "timeline": timeline,
+            "may_process": self.has_process_permission(request),
+            "may_mirror": request.user.has_perm("billing.view_mirror"),
+            "mirror_text": _pretty(timeline.mirrored.stripe_data) if timeline.mirrored is not None else "",
+        }
+        return TemplateResponse(request, "admin/billing/inboxevent/object.html", context)

@@ -9,7 +9,7 @@ and raises LeaseLost, undoing them, if the lease ran out and somebody else took 
 never overwrite a newer one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -17,20 +17,28 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q, Subquery
+from django.db.models import F, Q, Subquery
 
 from billing.stripe.errors import LeaseLost
 from billing.stripe.gateway import StripeDict
+from billing.stripe.inbox_models import InboxFailure
 from billing.stripe.models import InboxEvent
 from billing.stripe.readers import id_of
 
 State = InboxEvent.State
+Outcome = InboxEvent.Outcome
+THIN = "v2.core.event"
 # A worker that died holds its objects no longer than this. A claim that takes longer, because Stripe is slow, may be
 # taken over: the fence makes that safe, and only costs a second fetch.
 LEASE = timedelta(seconds=settings.BILLING_LEASE_SECONDS)
 # The broker gets this long to bring a new event to a worker before the sweeper hands it over again.
 SWEPT_AFTER = LEASE
-ATTEMPTS_MAX = 12
+# Strikes: attempts that failed, or whose worker died. An event that has many is worked on alone, so that it takes none
+# of the others about its object along when it is set aside.
+STRIKES_MAX = 12
+STRIKES_TOGETHER_MAX = 6
+# Stripe delivers for up to three days what we did not take at first; whatever is missing may come as late as that.
+WAITED_FOR_MAX = timedelta(days=4)
 BACKOFF_FIRST = timedelta(seconds=1)
 BACKOFF_MAX = timedelta(minutes=15)
 ERROR_CHARS_MAX = 2000
@@ -38,9 +46,11 @@ EVENTS_PER_OBJECT_GUESS = 4
 
 _RECEIVE = """
     INSERT INTO billing_inboxevent (event_id, type, api_version, livemode, object_id, payload, stripe_created_at,
-                                    received_at, source, deliveries, state, attempts, next_attempt_at, error)
-    VALUES (%s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, 1, 'received', 0, %s, '')
-    ON CONFLICT (event_id) DO UPDATE SET deliveries = billing_inboxevent.deliveries + 1
+                                    received_at, source, deliveries, last_delivered_at, state, attempts,
+                                    attempts_before, strikes, next_attempt_at, error, outcome)
+    VALUES (%s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, 1, %s, 'received', 0, 0, 0, %s, '', '')
+    ON CONFLICT (event_id) DO UPDATE SET deliveries = billing_inboxevent.deliveries + 1,
+                                         last_delivered_at = excluded.last_delivered_at
     RETURNING xmax = 0 AND NOT EXISTS (SELECT FROM billing_inboxevent AS other
                                         WHERE other.object_id = billing_inboxevent.object_id
                                           AND other.event_id <> billing_inboxevent.event_id
@@ -49,8 +59,10 @@ _RECEIVE = """
 
 _CLAIM = """
     UPDATE billing_inboxevent AS event
-       SET state = 'processing', attempts = event.attempts + 1, next_attempt_at = %(until)s
+       SET state = 'processing', attempts = event.attempts + 1, next_attempt_at = %(until)s,
+           strikes = event.strikes + (event.state = 'processing')::int
      WHERE event.object_id = %(object_id)s
+       AND (event.event_id = %(event_id)s OR NOT %(is_alone)s AND event.strikes < %(together_max)s)
        AND (event.state = 'received' OR (event.state IN ('failed', 'processing') AND event.next_attempt_at <= %(now)s))
        AND NOT EXISTS (SELECT FROM billing_inboxevent AS held
                         WHERE held.object_id = %(object_id)s AND held.state = 'processing'
@@ -60,7 +72,7 @@ _CLAIM = """
 
 # The lock and what it is for in one round trip; taken before the claim's own snapshot, so that it sees the last claim.
 _LOCK = """
-    SELECT object_id, pg_advisory_xact_lock(hashtextextended('inbox:' || object_id, 0))
+    SELECT object_id, strikes >= %s, pg_advisory_xact_lock(hashtextextended('inbox:' || object_id, 0))
       FROM billing_inboxevent WHERE event_id = %s AND state NOT IN ('done', 'dead')
 """
 
@@ -69,7 +81,8 @@ class Verdict(Enum):
     """What becomes of events whose projection failed."""
 
     TRY_AGAIN = "Nothing is wrong with the event: for as long as it takes."
-    TRY_A_FEW_TIMES = "Something of ours is missing or broken: set aside after ATTEMPTS_MAX tries."
+    WAIT = "What it is about is not known here yet: for as long as Stripe may take to tell us, WAITED_FOR_MAX."
+    TRY_A_FEW_TIMES = "Something of ours is missing or broken: set aside after STRIKES_MAX tries."
     SET_ASIDE = "Trying again changes nothing: a person has to look."
 
 
@@ -83,23 +96,62 @@ class Claim:
 
     @property
     def snapshots(self) -> list[StripeDict]:
-        """The object as each event showed it when it happened; never the current state."""
-        return [event.payload["data"]["object"] for event in self.events]
+        """The object as each event showed it when it happened; never the current state. Thin events show nothing."""
+        return [event.said["data"]["object"] for event in self.events if not is_thin(event.said)]
+
+    @property
+    def must_fetch(self) -> bool:
+        """An event shows nothing, or a person asked for it to be tried again: what our rows say is not asked."""
+        return any(is_thin(event.said) or event.replayed_at is not None for event in self.events)
+
+    def shows_only(self, is_known: Callable[[StripeDict], bool]) -> bool:
+        """Whether nothing has to be fetched, because everything the events show is known."""
+        return not self.must_fetch and all(is_known(snapshot) for snapshot in self.snapshots)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Its workers died so often that nobody is to try again before a person looked."""
+        return any(event.strikes >= STRIKES_MAX for event in self.events)
+
+
+def is_thin(event: StripeDict) -> bool:
+    """Whether it is an event of API v2, which names an object in place of showing it."""
+    return event.get("object") == THIN
 
 
 def subject_of(event: StripeDict) -> str:
     """
     The id of the object whose state the event is about.
 
+    A thin event names it; where that is a part of another object, only Stripe knows of which (`readdress`).
+    """
+    if is_thin(event):
+        return id_of(event.get("related_object")) or str(event["id"])
+    return subject_of_object(event["data"]["object"]) or str(event["id"])
+
+
+def subject_of_object(thing: StripeDict) -> str:
+    """
+    The id behind which events about this object queue up; empty for one that has none.
+
     A charge, its refunds and disputes, and the payment of an invoice, are parts of one payment intent: their events
     queue up behind its id, so that they are fetched once and never projected by two workers at the same time.
     """
-    thing = event["data"]["object"]
     if thing.get("object") in ("charge", "refund", "dispute"):
         return id_of(thing.get("payment_intent")) or str(thing["id"])
     if thing.get("object") == "invoice_payment":
         return id_of((thing.get("payment") or {}).get("payment_intent")) or str(thing["id"])
-    return str(thing.get("id") or event["id"])
+    return str(thing.get("id") or "")
+
+
+def _created_at(event: StripeDict) -> datetime:
+    """Raises KeyError, TypeError and ValueError for a time that is none."""
+    if not is_thin(event):
+        return datetime.fromtimestamp(int(event["created"]), tz=UTC)
+    created = datetime.fromisoformat(str(event["created"]))
+    if created.tzinfo is None:
+        raise ValueError("created has no time zone")
+    return created
 
 
 def receive(event: StripeDict, *, body: str, source: str, received_at: datetime) -> bool:
@@ -117,9 +169,10 @@ def receive(event: StripeDict, *, body: str, source: str, received_at: datetime)
         bool(event["livemode"]),
         subject_of(event),
         body,
-        datetime.fromtimestamp(int(event["created"]), tz=UTC),
+        _created_at(event),
         received_at,
         source,
+        received_at,
         received_at,
     )
     with connection.cursor() as cursor:
@@ -132,33 +185,79 @@ def claim(*, event_id: str, now: datetime) -> Claim | None:
     until = now + LEASE
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_LOCK, [event_id])
+            cursor.execute(_LOCK, [STRIKES_TOGETHER_MAX, event_id])
             found = cursor.fetchone()
         if found is None:
             return None
-        taken = {"object_id": found[0], "now": now, "until": until}
+        taken = {"object_id": found[0], "event_id": event_id, "is_alone": found[1], "now": now, "until": until}
+        taken["together_max"] = STRIKES_TOGETHER_MAX
         events = sorted(InboxEvent.objects.raw(_CLAIM, taken), key=lambda event: (event.stripe_created_at, event.pk))
     return Claim(object_id=found[0], events=tuple(events), until=until) if events else None
 
 
-def finish(taken: Claim, *, now: datetime) -> None:
+def finish(taken: Claim, *, outcome: InboxEvent.Outcome, now: datetime) -> None:
     """Mark a claim's events done; call it inside the transaction of their effects. Raises LeaseLost."""
-    _end(taken, state=State.DONE, processed_at=now, error="")
+    _end(taken, state=State.DONE, processed_at=now, outcome=outcome, error="")
 
 
-def fail(taken: Claim, *, error: str, verdict: Verdict, now: datetime) -> None:
-    """Put a claim's events back with a growing wait, or set them aside. Raises LeaseLost."""
-    attempts = max(event.attempts for event in taken.events)
-    is_hopeless = verdict is Verdict.TRY_A_FEW_TIMES and attempts >= ATTEMPTS_MAX
-    if is_hopeless or verdict is Verdict.SET_ASIDE:
-        _end(taken, state=State.DEAD, error=error[:ERROR_CHARS_MAX], next_attempt_at=now)
-        return
-    wait = min(BACKOFF_FIRST * 2 ** min(attempts - 1, 20), BACKOFF_MAX)
-    _end(taken, state=State.FAILED, error=error[:ERROR_CHARS_MAX], next_attempt_at=now + wait)
+def fail(taken: Claim, *, error: str, verdict: Verdict, now: datetime, retry_after: timedelta | None = None) -> None:
+    """
+    Put a claim's events back with a growing wait, `retry_after` at least, or set them aside: each by its own strikes,
+    so that an event that came in late is not given up together with one that failed for hours. Raises LeaseLost.
+    """
+    strike = int(verdict is Verdict.TRY_A_FEW_TIMES)
+    hopeless = [event for event in taken.events if _is_hopeless(event, verdict, now=now)]
+    others = [event for event in taken.events if event not in hopeless]
+    said = {"error": error[:ERROR_CHARS_MAX], "strikes": F("strikes") + strike}
+    with transaction.atomic():
+        if hopeless:
+            _end(taken, hopeless, state=State.DEAD, next_attempt_at=now, **said)
+        if others:
+            tries = max(event.attempts - event.attempts_before for event in others)
+            wait = max(min(BACKOFF_FIRST * 2 ** min(tries - 1, 20), BACKOFF_MAX), retry_after or timedelta(0))
+            _end(taken, others, state=State.FAILED, next_attempt_at=now + wait, **said)
+        _record_failure(taken, hopeless, error=error[:ERROR_CHARS_MAX], now=now)
 
 
-def _end(taken: Claim, **changes: Any) -> None:
+def _is_hopeless(event: InboxEvent, verdict: Verdict, *, now: datetime) -> bool:
+    """Whether an event that failed so is set aside."""
+    if verdict is Verdict.TRY_A_FEW_TIMES:
+        return event.strikes + 1 >= STRIKES_MAX
+    if verdict is Verdict.WAIT:
+        return now - (event.replayed_at or event.received_at) >= WAITED_FOR_MAX
+    return verdict is Verdict.SET_ASIDE
+
+
+def _record_failure(taken: Claim, hopeless: list[InboxEvent], *, error: str, now: datetime) -> None:
+    """What failed in the same way as before is counted by `attempts` and not told again, but for the last time."""
+    InboxFailure.objects.bulk_create(
+        InboxFailure(event=event, attempt=event.attempts, failed_at=now, is_final=event in hopeless, error=error)
+        for event in taken.events
+        if event.error != error or event in hopeless
+    )
+
+
+def forgive(taken: Claim) -> None:
+    """The worker that lost the lease lives: it was slow, and the next claim's strike against the events was unjust."""
     ids = [event.pk for event in taken.events]
+    struck = InboxEvent.objects.filter(pk__in=ids, strikes__gt=0).exclude(state__in=(State.DONE, State.DEAD))
+    struck.update(strikes=F("strikes") - 1)
+
+
+def readdress(taken: Claim, *, object_id: str, now: datetime) -> None:
+    """Let a claim's thin events queue up behind the object of which theirs is a part. Raises LeaseLost."""
+    _end(taken, state=State.RECEIVED, object_id=object_id, next_attempt_at=now)
+
+
+def note_detail(taken: Claim, details: dict[str, StripeDict]) -> None:
+    """Keep what was fetched for thin events, by their ids; call it inside the transaction of their effects."""
+    for event in taken.events:
+        if event.pk in details:
+            InboxEvent.objects.filter(pk=event.pk).update(detail=details[event.pk])
+
+
+def _end(taken: Claim, events: Sequence[InboxEvent] | None = None, **changes: Any) -> None:
+    ids = [event.pk for event in (taken.events if events is None else events)]
     ours = InboxEvent.objects.filter(pk__in=ids, state=State.PROCESSING, next_attempt_at=taken.until)
     if ours.update(**changes) != len(ids):
         raise LeaseLost(f"The lease on {taken.object_id} ran out.")
@@ -188,12 +287,6 @@ def next_waiting(*, event_id: str) -> str | None:
     object_id = InboxEvent.objects.filter(pk=event_id).values("object_id")
     waiting = InboxEvent.objects.filter(object_id=Subquery(object_id), state=State.RECEIVED)
     return waiting.order_by("received_at").values_list("pk", flat=True).first()
-
-
-def replay(*, event_ids: Iterable[str], now: datetime) -> int:
-    """Let events that were set aside or failed be tried again at once; return how many. Asked for by a person."""
-    chosen = InboxEvent.objects.filter(pk__in=list(event_ids), state__in=(State.DEAD, State.FAILED))
-    return chosen.update(state=State.RECEIVED, attempts=0, next_attempt_at=now, error="")
 
 
 def mark_mirrored(*, event_ids: Iterable[str], now: datetime) -> None:

@@ -6,33 +6,80 @@ outside": no row of ours is touched there, and its calls time out quickly.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import stripe
 from django.conf import settings
+from django.db import connection
 from django.utils.module_loading import import_string
 from djstripe import models as djstripe_models
 from djstripe.models.base import StripeModel
 
 from billing.stripe import gateway, inbox
-from billing.stripe.errors import StripeRefused, StripeUnavailable
+from billing.stripe.errors import StripeForbidden, StripeRefused, StripeUnavailable
 from billing.stripe.models import InboxEvent
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 10
-_PATHS: dict[str, tuple[str, type[StripeModel]]] = {
-    "customer": ("/v1/customers/{id}", djstripe_models.Customer),
-    "subscription": ("/v1/subscriptions/{id}", djstripe_models.Subscription),
-    "invoice": ("/v1/invoices/{id}", djstripe_models.Invoice),
-    "product": ("/v1/products/{id}", djstripe_models.Product),
-    "price": ("/v1/prices/{id}", djstripe_models.Price),
-    "payment_intent": ("/v1/payment_intents/{id}", djstripe_models.PaymentIntent),
-    "charge": ("/v1/charges/{id}", djstripe_models.Charge),
-    "refund": ("/v1/refunds/{id}", djstripe_models.Refund),
-    "payout": ("/v1/payouts/{id}", djstripe_models.Payout),
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of Stripe's objects that is mirrored: how its ids begin, where it is listed, dj-stripe's table."""
+
+    prefix: str
+    path: str
+    model: type[StripeModel]
+    filters: tuple[tuple[str, str], ...] = ()
+
+
+# In the order in which they refer to each other, so that rebuilding finds what a row refers to. Payment methods have no
+# list of their own at Stripe; those that customers and payments name are fetched with them.
+KINDS: dict[str, Kind] = {
+    "product": Kind("prod_", "/v1/products", djstripe_models.Product),
+    "price": Kind("price_", "/v1/prices", djstripe_models.Price),
+    "coupon": Kind("", "/v1/coupons", djstripe_models.Coupon),
+    "promotion_code": Kind("promo_", "/v1/promotion_codes", djstripe_models.PromotionCode),
+    "tax_rate": Kind("txr_", "/v1/tax_rates", djstripe_models.TaxRate),
+    "customer": Kind("cus_", "/v1/customers", djstripe_models.Customer),
+    "subscription": Kind("sub_", "/v1/subscriptions", djstripe_models.Subscription, (("status", "all"),)),
+    "subscription_schedule": Kind("sub_sched_", "/v1/subscription_schedules", djstripe_models.SubscriptionSchedule),
+    "invoice": Kind("in_", "/v1/invoices", djstripe_models.Invoice),
+    "payment_intent": Kind("pi_", "/v1/payment_intents", djstripe_models.PaymentIntent),
+    "charge": Kind("ch_", "/v1/charges", djstripe_models.Charge),
+    "refund": Kind("re_", "/v1/refunds", djstripe_models.Refund),
+    "dispute": Kind("du_", "/v1/disputes", djstripe_models.Dispute),
+    "payout": Kind("po_", "/v1/payouts", djstripe_models.Payout),
+    "balance_transaction": Kind("txn_", "/v1/balance_transactions", djstripe_models.BalanceTransaction),
+    "setup_intent": Kind("seti_", "/v1/setup_intents", djstripe_models.SetupIntent),
 }
+_LOCK = "SELECT pg_advisory_lock(hashtextextended('mirror', 0))"
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('mirror', 0))"
+_UNLOCK = "SELECT pg_advisory_unlock(hashtextextended('mirror', 0))"
+
+
+@contextmanager
+def alone(*, waiting: bool) -> Iterator[bool]:
+    """
+    Yields whether nobody else writes the mirror meanwhile; `waiting` says whether to wait for that.
+
+    What is fetched is saved before anybody else fetches, so an older state never overwrites a newer one: dj-stripe
+    itself does not look. A lock of the session, because dj-stripe calls Stripe between its own transactions.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK if waiting else _TRY_LOCK)
+        is_ours = waiting or bool(cursor.fetchone()[0])
+    try:
+        yield is_ours
+    finally:
+        if is_ours:
+            with connection.cursor() as cursor:
+                cursor.execute(_UNLOCK)
 
 
 def _configured_account(
@@ -64,6 +111,8 @@ def ensure_account() -> djstripe_models.Account:
     data: dict[str, Any]
     try:
         data = gateway.retrieve("/v1/account")
+    except StripeForbidden as forbidden:
+        data = {"id": forbidden.account or "acct_configured", "object": "account"}
     except StripeRefused:
         data = {"id": "acct_configured", "object": "account"}
     account, _ = djstripe_models.Account.objects.get_or_create(
@@ -76,35 +125,63 @@ def refresh(*, now: datetime, limit: int) -> int:
     """
     Fetch and mirror each object of events not mirrored yet, once however many events it had; return how many objects.
 
-    An object that cannot be mirrored is logged and left: the next event about it tries again.
+    An object that cannot be mirrored is logged and left: the next event about it tries again. Nothing is done while
+    somebody else writes the mirror: the next run does it.
     """
     events = InboxEvent.objects.filter(mirrored_at=None).order_by("received_at")
     waiting: dict[tuple[str, str], list[str]] = {}
     for event in events.only("event_id", "payload")[: limit * inbox.EVENTS_PER_OBJECT_GUESS]:
-        thing = event.payload["data"]["object"]
-        waiting.setdefault((str(thing.get("object")), str(thing.get("id"))), []).append(event.pk)
-    if waiting:
-        ensure_account()
+        waiting.setdefault(_object_of(event.payload), []).append(event.pk)
+    if not waiting:
+        return 0
+    ensure_account()
     chosen = list(waiting.items())[:limit]
-    for (object_type, object_id), event_ids in chosen:
-        if not _mirror(object_type, object_id):
-            continue
-        inbox.mark_mirrored(event_ids=event_ids, now=now)
+    with alone(waiting=False) as is_ours:
+        if not is_ours:
+            return 0
+        for (object_type, object_id), event_ids in chosen:
+            if _mirror(object_type, object_id):
+                inbox.mark_mirrored(event_ids=event_ids, now=now)
     return len(chosen)
+
+
+def _object_of(event: dict[str, Any] | None) -> tuple[str, str]:
+    """Type and id of what an event is about; nothing where there is nothing to mirror."""
+    if event is None:
+        return "", ""
+    if inbox.is_thin(event):
+        related = event.get("related_object") or {}
+        return str(related.get("type")), str(related.get("id"))
+    thing = event["data"]["object"]
+    return str(thing.get("object")), str(thing.get("id"))
 
 
 def _mirror(object_type: str, object_id: str) -> bool:
     """Mirror one object. False only when Stripe could not be asked, so that it is tried again."""
-    if object_type not in _PATHS:
+    kind = KINDS.get(object_type)
+    if kind is None:
         return True
-    path, model = _PATHS[object_type]
     try:
-        data = gateway.sdk_object(path.format(id=object_id))
-        if object_type == "subscription" and data["default_tax_rates"] is None:
-            data["default_tax_rates"] = []  # may be null by Stripe's document; dj-stripe goes through it as a list
-        model.sync_from_stripe_data(data, api_key=settings.STRIPE_SECRET_KEY)
+        save(kind, gateway.sdk_object(f"{kind.path}/{object_id}"))
     except StripeUnavailable:
         return False
     except Exception:
         logger.warning("dj-stripe could not mirror %s", object_id, exc_info=True)
     return True
+
+
+def save(kind: Kind, data: stripe.StripeObject) -> None:
+    """Write one fetched object into dj-stripe's table. Call it within `alone`."""
+    if kind.model is djstripe_models.Subscription and data["default_tax_rates"] is None:
+        data["default_tax_rates"] = []  # may be null by Stripe's document; dj-stripe goes through it as a list
+    kind.model.sync_from_stripe_data(data, api_key=settings.STRIPE_SECRET_KEY)
+
+
+def row_of(object_id: str) -> StripeModel | None:
+    """What the mirror holds of an object, told by how its id begins."""
+    fitting = [kind for kind in KINDS.values() if kind.prefix and object_id.startswith(kind.prefix)]
+    for kind in sorted(fitting, key=lambda kind: -len(kind.prefix)):
+        found: StripeModel | None = kind.model.objects.filter(id=object_id).first()
+        if found is not None:
+            return found
+    return None

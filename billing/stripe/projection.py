@@ -10,11 +10,11 @@ from datetime import datetime
 
 from django.db import transaction
 
-from billing.invoicing.operations import hold_close_of
-from billing.stripe import inbox
+from billing.invoicing.holding import hold_close_of
+from billing.stripe import gateway, inbox
 from billing.stripe.errors import LeaseLost, NotYetKnown, ProjectionRefused, StripeRefused, StripeUnavailable
-from billing.stripe.handlers import Handler, customers, ignore, invoices, money
-from billing.stripe.inbox import Claim, Verdict
+from billing.stripe.handlers import Handler, customers, ignore, invoices, meters, money, nothing
+from billing.stripe.inbox import Claim, Outcome, Verdict
 from billing.subscriptions.operations import SubscriptionError
 from ledger.operations import LedgerError
 from promotions.operations import GrantError
@@ -22,49 +22,89 @@ from promotions.operations import GrantError
 logger = logging.getLogger(__name__)
 
 
+class WorkerDied(Exception):
+    """Nobody knows why: the process that worked on it is gone."""
+
+
 def process_event(*, event_id: str, now: datetime) -> bool:
     """Project the object of an event, with all waiting events about it; return whether there was anything to do."""
     claim = inbox.claim(event_id=event_id, now=now)
     if claim is None:
         return False
+    if claim.is_hopeless:
+        _fail(claim, WorkerDied("its workers died, or took longer than their lease"), Verdict.SET_ASIDE, now=now)
+        return True
     try:
-        work = _handler_of(claim)(claim, now)
-        with transaction.atomic():
-            work()
-            inbox.finish(claim, now=now)
+        _project(claim, now=now)
     except LeaseLost:
-        logger.info("%s was taken over by another worker", claim.object_id)
+        _overtaken(claim)
     except StripeUnavailable as failure:
         _fail(claim, failure, Verdict.TRY_AGAIN, now=now)
     except (ProjectionRefused, StripeRefused, LedgerError, GrantError, SubscriptionError) as refusal:
-        hold_close_of(stripe_invoice_id=claim.object_id, reason=str(refusal))
+        hold_close_of(stripe_invoice_id=claim.object_id, reason=str(refusal), now=now)
         _fail(claim, refusal, Verdict.SET_ASIDE, now=now)
     except NotYetKnown as early:
-        _fail(claim, early, Verdict.TRY_A_FEW_TIMES, now=now)
+        _fail(claim, early, Verdict.WAIT, now=now)
     except Exception as bug:
         logger.exception("projecting %s failed", claim.object_id)
         _fail(claim, bug, Verdict.TRY_A_FEW_TIMES, now=now)
     return True
 
 
+def _project(claim: Claim, *, now: datetime) -> None:
+    behind = _whole_of(claim)
+    if behind:
+        inbox.readdress(claim, object_id=behind, now=now)
+        return
+    handler = _handler_of(claim)
+    work = handler(claim, now)
+    outcome = Outcome.IGNORED if handler is ignore else Outcome.KNOWN if work is nothing else Outcome.PROJECTED
+    with transaction.atomic():
+        work()
+        inbox.finish(claim, outcome=outcome, now=now)
+
+
 def _fail(claim: Claim, error: Exception, verdict: Verdict, *, now: datetime) -> None:
     try:
-        inbox.fail(claim, error=f"{type(error).__name__}: {error}", verdict=verdict, now=now)
+        retry_after = error.retry_after if isinstance(error, StripeUnavailable) else None
+        inbox.fail(claim, error=f"{type(error).__name__}: {error}", verdict=verdict, now=now, retry_after=retry_after)
     except LeaseLost:
-        logger.info("%s was taken over by another worker", claim.object_id)
+        _overtaken(claim)
+
+
+def _overtaken(claim: Claim) -> None:
+    logger.info("%s was taken over by another worker", claim.object_id)
+    inbox.forgive(claim)
+
+
+def _whole_of(claim: Claim) -> str:
+    """The object of which a thin event's is a part, where it queues up behind the part. Only Stripe knows it."""
+    for event in claim.events:
+        related = event.said.get("related_object") if inbox.is_thin(event.said) else None
+        if related and related["type"] in PARTS and claim.object_id == related["id"]:
+            whole = inbox.subject_of_object(gateway.retrieve(related["url"]))
+            if whole != claim.object_id:
+                return whole
+    return ""
 
 
 def _handler_of(claim: Claim) -> Handler:
     """The handler of the first event that has one: by its whole type, or by as much of its beginning as is named."""
-    for event in claim.events:
-        name = event.type
-        while name:
-            if name in HANDLERS:
-                return HANDLERS[name]
-            name = name.rpartition(".")[0]
+    found = (_handler_of_type(event.type) for event in claim.events)
+    return next((handler for handler in found if handler is not ignore), ignore)
+
+
+def _handler_of_type(name: str) -> Handler:
+    """Thin events of objects of API v1 are named as these are, with "v1." before it."""
+    name = name.removeprefix("v1.")
+    while name:
+        if name in HANDLERS:
+            return HANDLERS[name]
+        name = name.rpartition(".")[0]
     return ignore
 
 
+PARTS = frozenset({"charge", "refund", "dispute", "invoice_payment"})
 # By the event's whole type, or by its beginning up to a dot: the longest that is named counts.
 HANDLERS: dict[str, Handler] = {
     "customer.created": ignore,
@@ -79,7 +119,12 @@ HANDLERS: dict[str, Handler] = {
     "charge": money.payment,
     "refund": money.payment,
     "payout": money.payout,
+    "payment_method": money.payment_method,
+    "billing.meter.error_report_triggered": meters.error_report,
+    "billing.meter.no_meter_found": meters.error_report,
 }
+# What the event destination asks for: events that API v1 has no snapshot of.
+ENABLED_THIN_EVENTS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
 # What the endpoint asks Stripe for, and the poll.
 ENABLED_EVENTS = (
     "charge.dispute.closed",
@@ -108,6 +153,10 @@ ENABLED_EVENTS = (
     "payment_intent.processing",
     "payment_intent.requires_action",
     "payment_intent.succeeded",
+    "payment_method.attached",
+    "payment_method.automatically_updated",
+    "payment_method.detached",
+    "payment_method.updated",
     "payout.canceled",
     "payout.created",
     "payout.failed",

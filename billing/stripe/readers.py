@@ -28,6 +28,13 @@ def price_of_line(line: StripeDict) -> str:
     return id_of(details.get("price"))
 
 
+def is_proration_line(line: StripeDict) -> bool:
+    """Whether a line credits or charges a part of a fee, because the subscription changed within a period."""
+    parent = line.get("parent") or {}
+    details = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
+    return bool(details.get("proration"))
+
+
 def invoice_with_lines(invoice_id: str) -> tuple[StripeDict, list[StripeDict]]:
     """An invoice and all its lines: one call while they fit in the invoice's own list, pages of 100 when not."""
     invoice = retrieve(f"/v1/invoices/{invoice_id}")

@@ -1,15 +1,18 @@
-"""Celery tasks of the inbox on the money queue, and of dj-stripe's mirror on its own."""
+"""Celery tasks of the inbox and the outbox on the money queue, and of dj-stripe's mirror on its own."""
 
+from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
+from django.conf import settings
 
-from billing.stripe import inbox, mirror, poll
+from billing.stripe import gateway, inbox, mirror, poll, redriving, retention
 from billing.stripe.projection import process_event
 from config import clock
 
 SWEPT_AT_ONCE_MAX = 500
 MIRRORED_AT_ONCE_MAX = 200
+INTENTS_SWEPT_AT_ONCE_MAX = 200
 
 
 @shared_task
@@ -34,14 +37,31 @@ def task_sweep_inbox(**_: Any) -> int:
 @shared_task
 def task_poll_missed_events(**_: Any) -> int:
     """Ask Stripe for events and movements that never reached us, and hand the events over."""
-    missed = poll.fetch_missed_events(now=clock.now())
-    for event_id in missed:
-        task_process_event.delay(event_id=event_id)
-    poll.fetch_missed_balance_transactions(now=clock.now())
+    now = clock.now()
+    with gateway.bulk_work():
+        missed = poll.fetch_missed_events(now=now) + poll.fetch_missed_thin_events(now=now)
+        for event_id in missed:
+            task_process_event.delay(event_id=event_id)
+        poll.fetch_missed_balance_transactions(now=now)
+    if poll.is_under_way():
+        task_poll_missed_events.delay()
     return len(missed)
+
+
+@shared_task
+def task_drop_old_payloads(**_: Any) -> int:
+    """Drop what events said some time after it was done; the rows stay, so that repeats are still recognised."""
+    return retention.drop_old_payloads(keep=timedelta(days=settings.STRIPE_EVENT_PAYLOAD_DAYS), now=clock.now())
 
 
 @shared_task
 def task_refresh_mirror(**_: Any) -> int:
     """Bring dj-stripe's rows up to date for the objects of recent events. Touches nothing of ours but `mirrored_at`."""
-    return mirror.refresh(now=clock.now(), limit=MIRRORED_AT_ONCE_MAX)
+    with gateway.bulk_work():
+        return mirror.refresh(now=clock.now(), limit=MIRRORED_AT_ONCE_MAX)
+
+
+@shared_task
+def task_sweep_outbox(**_: Any) -> int:
+    """Complete writes to Stripe whose process died before it recorded what came of them."""
+    return redriving.sweep(now=clock.now(), limit=INTENTS_SWEPT_AT_ONCE_MAX)

@@ -77,8 +77,8 @@ def _verified_event(request: HttpRequest, body: str, endpoint: WebhookEndpoint) 
         event = json.loads(body)
     except (ValueError, RecursionError):
         raise BadWebhook("The body is not JSON.") from None
-    if not isinstance(event, dict) or event.get("object") != "event":
-        raise BadWebhook("The body is not an event of API v1.")
+    if not isinstance(event, dict) or event.get("object") not in ("event", inbox.THIN):
+        raise BadWebhook("The body is not an event of Stripe's API v1 or v2.")
     if event.get("livemode") is not endpoint.livemode:
         raise BadWebhook("Live and test mode do not mix: the event's livemode is not the endpoint's.")
     return event

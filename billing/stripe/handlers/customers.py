@@ -1,17 +1,20 @@
 """Events of customers, whose balance at Stripe is ours to follow, and of their subscriptions."""
 
 from datetime import datetime
+from functools import partial
 
 from billing.customers.models import Customer
 from billing.payments import queries as payments_queries
 from billing.payments.operations import record_customer_balance_transactions
+from billing.payments.recovery.cards import default_card_of, project_card, project_default_card
 from billing.stripe import gateway
 from billing.stripe.errors import NotYetKnown
 from billing.stripe.gateway import StripeDict
 from billing.stripe.handlers import Work, nothing
 from billing.stripe.inbox import Claim
 from billing.stripe.readers import id_of
-from billing.subscriptions.at_stripe import shows_nothing_new
+from billing.subscriptions.following import shows_nothing_new
+from billing.subscriptions.history import next_reading
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.operations import project_subscription
 
@@ -37,15 +40,41 @@ def _new_movements(customer: Customer) -> list[StripeDict]:
 
 
 def customer(claim: Claim, now: datetime) -> Work:
-    """Only the customer's balance is ours to follow."""
+    """Of a customer its balance is ours to follow, and which card pays."""
     customer = Customer.objects.filter(stripe_customer_id=claim.object_id).first()
     if customer is None:
         return nothing  # somebody else's customer on the same Stripe account
     recorded = payments_queries.customer_balance_minor(customer.pk)
-    if all((snapshot.get("balance") or 0) == recorded for snapshot in claim.snapshots):
+    is_same_balance = claim.shows_only(lambda snapshot: (snapshot.get("balance") or 0) == recorded)
+    movements = [] if is_same_balance else _new_movements(customer)
+    follow_card = _default_card(claim, customer, now)
+
+    def work() -> None:
+        if movements:
+            _record_movements(movements, customer, now)
+        follow_card()
+
+    return work
+
+
+def _default_card(claim: Claim, customer: Customer, now: datetime) -> Work:
+    """Which card pays, as the customer says now; asked for only where an event shows another than our row."""
+    known = default_card_of(customer.pk)
+    if claim.shows_only(lambda snapshot: _default_method(snapshot) == known):
         return nothing
-    movements = _new_movements(customer)
-    return lambda: _record_movements(movements, customer, now)
+    default = _default_method(gateway.retrieve(f"/v1/customers/{claim.object_id}"))
+    card = gateway.retrieve(f"/v1/payment_methods/{default}") if default and default != known else None
+
+    def work() -> None:
+        if card is not None:
+            project_card(card, customer=customer, now=now)
+        project_default_card(customer, payment_method_id=default, now=now)
+
+    return work
+
+
+def _default_method(fetched: StripeDict) -> str:
+    return id_of((fetched.get("invoice_settings") or {}).get("default_payment_method"))
 
 
 def _record_movements(movements: list[StripeDict], customer: Customer, now: datetime) -> None:
@@ -54,12 +83,14 @@ def _record_movements(movements: list[StripeDict], customer: Customer, now: date
 
 def subscription(claim: Claim, now: datetime) -> Work:
     known = Subscription.objects.select_related("plan_version").filter(stripe_subscription_id=claim.object_id).first()
-    if known is not None and all(shows_nothing_new(known, snapshot) for snapshot in claim.snapshots):
+    if known is not None and claim.shows_only(partial(shows_nothing_new, known)):
         return nothing
+    reading = next_reading()
     fetched = gateway.retrieve(f"/v1/subscriptions/{claim.object_id}")
+    changed_at = max((event.stripe_created_at for event in claim.events), default=None)
 
     def work() -> None:
-        if project_subscription(fetched, now=now) is None:
+        if project_subscription(fetched, now=now, reading=reading, changed_at=changed_at) is None:
             raise NotYetKnown(f"subscription {claim.object_id} is not known here")
 
     return work

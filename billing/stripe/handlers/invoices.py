@@ -1,6 +1,7 @@
 """Events of invoices and their credit notes: rows, ledger, the customer's balance, and the start of the close."""
 
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
@@ -8,8 +9,10 @@ from billing.invoicing import queries as invoicing_queries
 from billing.invoicing.crediting import is_as_shown, project_credit_note
 from billing.invoicing.models import CreditNote, Invoice, InvoiceClose
 from billing.invoicing.operations import begin_close, project_invoice
+from billing.invoicing.stripe_lines import is_subscription_fee
 from billing.invoicing.tasks import task_close_invoice
 from billing.payments.operations import record_customer_balance_transactions
+from billing.payments.recovery.operations import follow_invoice
 from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import NotYetKnown
 from billing.stripe.gateway import StripeDict
@@ -27,11 +30,12 @@ FINALIZED_BY_STRIPE = (
 
 def invoice(claim: Claim, now: datetime) -> Work:
     known = Invoice.objects.filter(stripe_invoice_id=claim.object_id).first()
-    if known is not None and all(invoicing_queries.covers(known, snapshot) for snapshot in claim.snapshots):
+    if known is not None and claim.shows_only(partial(invoicing_queries.covers, known)):
         return nothing
     fetched = gateway.retrieve(f"/v1/invoices/{claim.object_id}")
     subscription = _subscription_of(fetched)
-    closes_a_period = fetched["billing_reason"] == "subscription_cycle" and subscription is not None
+    bills_a_cycle = fetched["billing_reason"] == "subscription_cycle" and subscription is not None
+    closes_a_period = bills_a_cycle and not _comes_with_the_end(fetched, subscription)
     if closes_a_period and fetched["status"] == "draft":
         fetched = _take_over(fetched, now=now)
     is_finalized = fetched["status"] != "draft"
@@ -43,6 +47,7 @@ def invoice(claim: Claim, now: datetime) -> Work:
     def work() -> None:
         invoice = project_invoice(fetched, lines=lines, notes=notes, subscription=subscription, now=now)
         record_customer_balance_transactions(movements, customer=invoice.customer, now=now)
+        follow_invoice(invoice, now=now)
         if closes_a_period:
             _begin_close(invoice, lines, awaited_change=awaited, now=now)
 
@@ -52,7 +57,7 @@ def invoice(claim: Claim, now: datetime) -> Work:
 def credit_note(claim: Claim, now: datetime) -> Work:
     """A credit note that is issued, changed or void. What it changes of its invoice has an event of its own."""
     known = CreditNote.objects.filter(stripe_credit_note_id=claim.object_id).first()
-    if known is not None and all(is_as_shown(known, snapshot) for snapshot in claim.snapshots):
+    if known is not None and claim.shows_only(partial(is_as_shown, known)):
         return nothing
     fetched = readers.credit_note_with_lines(claim.object_id)
 
@@ -60,6 +65,16 @@ def credit_note(claim: Claim, now: datetime) -> Work:
         project_credit_note(fetched, now=now)
 
     return work
+
+
+def _comes_with_the_end(fetched: StripeDict, subscription: Subscription | None) -> bool:
+    """
+    Whether a cycle's invoice begins no period: where a subscription ends as planned, Stripe still bills the prorations
+    that wait, finalises them by itself, and the closing invoice has the usage.
+    """
+    if subscription is None or (subscription.cancel_at is None and subscription.ended_at is None):
+        return False
+    return not any(is_subscription_fee(line) for line in readers.all_lines(fetched))
 
 
 def _take_over(fetched: StripeDict, *, now: datetime) -> StripeDict:
@@ -93,7 +108,7 @@ def _begin_close(
         awaited_change=awaited_change,
         now=now,
     )
-    if is_draft:
+    if is_draft and close is not None:
         transaction.on_commit(lambda: task_close_invoice.delay(close_id=close.pk), robust=True)
 
 

@@ -9,12 +9,14 @@ from billing.payments.disputes import project_disputes
 from billing.payments.models import Payment
 from billing.payments.operations import project_payment, record_balance_transactions
 from billing.payments.payouts import project_payout
+from billing.payments.recovery.cards import project_card
+from billing.payments.recovery.operations import follow_payment
 from billing.payments.refunds import cover_refunds, project_refunds
 from billing.stripe import gateway, readers
 from billing.stripe.errors import NotYetKnown
 from billing.stripe.gateway import StripeDict
 from billing.stripe.handlers import Work, nothing
-from billing.stripe.inbox import Claim
+from billing.stripe.inbox import Claim, is_thin
 from billing.stripe.readers import id_of
 
 MOVEMENTS = ("balance_transaction", "failure_balance_transaction")
@@ -30,7 +32,7 @@ def payment(claim: Claim, now: datetime) -> Work:
     if not claim.object_id.startswith("pi_"):
         return _movements_only(claim, now)
     known = payments_queries.payment_of(claim.object_id)
-    if known is not None and _is_settled(known, claim):
+    if known is not None and not claim.must_fetch and _is_settled(known, claim):
         return nothing
     fetched = readers.payment_intent_with_charge(claim.object_id)
     invoice_id = _invoice_paid_by(claim, known)
@@ -53,6 +55,19 @@ def payment(claim: Claim, now: datetime) -> Work:
             project_refunds(refunds, payment=projected, now=now)
         if projected is not None and disputes:
             project_disputes(disputes, payment=projected, closed_at=closed_at, now=now)
+        if projected is not None:
+            follow_payment(projected, now=now)
+
+    return work
+
+
+def payment_method(claim: Claim, now: datetime) -> Work:
+    """A customer's card, for its expiry. What else there is about a way to pay is Stripe's."""
+    fetched = gateway.retrieve(f"/v1/payment_methods/{claim.object_id}")
+    customer = Customer.objects.filter(stripe_customer_id=id_of(fetched.get("customer")) or None).first()
+
+    def work() -> None:
+        project_card(fetched, customer=customer, now=now)
 
     return work
 
@@ -86,7 +101,7 @@ def _invoice_paid_by(claim: Claim, known: Payment | None) -> str:
 
 def _may_have(claim: Claim, noun: str, known: Payment | None, payment_intent: StripeDict) -> bool:
     """Whether to ask for its refunds or disputes. A charge tells neither of a failed refund nor of an inquiry."""
-    if any(snapshot.get("object") == noun for snapshot in claim.snapshots):
+    if claim.must_fetch or any(snapshot.get("object") == noun for snapshot in claim.snapshots):
         return True
     charge = payment_intent.get("latest_charge") or {}
     if noun == "refund":
@@ -101,14 +116,24 @@ def _refunds(payment_intent_id: str) -> list[StripeDict]:
 
 def _closed_at(claim: Claim) -> dict[str, datetime]:
     """When disputes were decided, by their ids. The object does not say."""
-    closed = (event for event in claim.events if event.type == "charge.dispute.closed")
-    return {event.payload["data"]["object"]["id"]: event.stripe_created_at for event in closed}
+    closed = (event for event in claim.events if event.type.removeprefix("v1.") == "charge.dispute.closed")
+    return {_object_of(event.said)["id"]: event.stripe_created_at for event in closed}
+
+
+def _object_of(event: StripeDict) -> StripeDict:
+    """What an event is about: the object as it was, or of a thin event its type and id."""
+    if is_thin(event):
+        return {"object": event["related_object"]["type"], "id": event["related_object"]["id"]}
+    found: StripeDict = event["data"]["object"]
+    return found
 
 
 def _movements_only(claim: Claim, now: datetime) -> Work:
     """What belongs to no payment intent is nobody's payment here; its movements on our balance are ours still."""
     movements: list[StripeDict] = []
-    heard_of = {(snapshot["object"], snapshot["id"]) for snapshot in claim.snapshots}
+    heard_of = {
+        (str(_object_of(event.said).get("object")), str(_object_of(event.said)["id"])) for event in claim.events
+    }
     for kind, object_id in sorted(one for one in heard_of if one[0] in _PATHS):
         expand = MOVEMENTS[:1] if kind == "charge" else MOVEMENTS
         fetched = gateway.retrieve(_PATHS[kind].format(id=object_id), expand=() if kind == "dispute" else expand)

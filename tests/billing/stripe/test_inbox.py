@@ -10,8 +10,9 @@ from django.db import connections, transaction
 
 from billing.stripe import inbox
 from billing.stripe.errors import LeaseLost
-from billing.stripe.inbox import ATTEMPTS_MAX, LEASE, SWEPT_AFTER, Verdict
+from billing.stripe.inbox import LEASE, STRIKES_MAX, SWEPT_AFTER, Verdict
 from billing.stripe.models import InboxEvent
+from billing.stripe.replaying import ReplayScope, replay
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -34,6 +35,10 @@ def receive(event_id: str, *, object_id: str = "in_1", at: datetime = NOW) -> bo
     return inbox.receive(event, body=json.dumps(event), source="webhook", received_at=at)
 
 
+def finish(claim: inbox.Claim, *, now: datetime) -> None:
+    inbox.finish(claim, outcome=inbox.Outcome.PROJECTED, now=now)
+
+
 class TestReceive:
     def test_asks_for_a_worker_only_when_none_is_on_the_way_to_the_object(self) -> None:
         assert receive("evt_1")
@@ -44,12 +49,12 @@ class TestReceive:
         assert claim is not None
         assert not receive("evt_4")
         assert inbox.next_waiting(event_id="evt_1") == "evt_4"
-        inbox.finish(claim, now=NOW)
+        finish(claim, now=NOW)
 
         assert not receive("evt_5")
         claim = inbox.claim(event_id="evt_4", now=NOW)
         assert claim is not None
-        inbox.finish(claim, now=NOW)
+        finish(claim, now=NOW)
         assert inbox.next_waiting(event_id="evt_4") is None
         assert receive("evt_6")
 
@@ -108,7 +113,7 @@ class TestClaim:
         receive("evt_1")
         claim = inbox.claim(event_id="evt_1", now=NOW)
         assert claim is not None
-        inbox.finish(claim, now=NOW)
+        finish(claim, now=NOW)
 
         assert inbox.claim(event_id="evt_1", now=NOW + LEASE * 2) is None
         assert inbox.claim(event_id="evt_unknown", now=NOW) is None
@@ -125,7 +130,7 @@ class TestFence:
 
         with pytest.raises(LeaseLost):
             self.write_and_finish(slow)
-        inbox.finish(quick, now=NOW + LEASE)
+        finish(quick, now=NOW + LEASE)
 
         assert InboxEvent.objects.get().error == ""
         assert InboxEvent.objects.get().state == "done"
@@ -133,16 +138,16 @@ class TestFence:
     def write_and_finish(self, claim: inbox.Claim) -> None:
         with transaction.atomic():
             InboxEvent.objects.update(error="written by the slow one")
-            inbox.finish(claim, now=NOW + LEASE)
+            finish(claim, now=NOW + LEASE)
 
     def test_a_finished_claim_cannot_be_finished_again(self) -> None:
         receive("evt_1")
         claim = inbox.claim(event_id="evt_1", now=NOW)
         assert claim is not None
-        inbox.finish(claim, now=NOW)
+        finish(claim, now=NOW)
 
         with pytest.raises(LeaseLost):
-            inbox.finish(claim, now=NOW)
+            finish(claim, now=NOW)
 
 
 class TestFailure:
@@ -165,7 +170,7 @@ class TestFailure:
     def test_ends_after_enough_tries_unless_it_was_only_the_network(self, verdict: Verdict, state: str) -> None:
         receive("evt_1")
         now = NOW
-        for _ in range(ATTEMPTS_MAX):
+        for _ in range(STRIKES_MAX):
             event = self.fail(verdict, now=now)
             now = event.next_attempt_at
         assert (event.state, event.error) == (state, "no")
@@ -175,7 +180,8 @@ class TestFailure:
         assert self.fail(Verdict.SET_ASIDE).state == "dead"
         assert inbox.due_event_ids(now=NOW + timedelta(days=9), limit=10) == []
 
-        assert inbox.replay(event_ids=["evt_1"], now=NOW) == 1
+        scope = ReplayScope(event_ids=("evt_1",))
+        assert replay(scope=scope, reason="a test", actor="user:tester", now=NOW).chosen == 1
 
         assert inbox.claim(event_id="evt_1", now=NOW) is not None
 

@@ -1,11 +1,18 @@
 """dj-stripe's tables follow Stripe, hold no secret key, and never stand in the way of money work."""
 
+from io import StringIO
+from itertools import count
+
 import djstripe.models
 import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
 from djstripe.models import APIKey, WebhookEndpoint
+from pytest_django.fixtures import Settings
 
-from billing.stripe import gateway, mirror
+from billing.stripe import gateway, mirror, mirroring
 from billing.stripe.endpoints import set_up_endpoint
+from billing.stripe.inbox_models import MirrorRebuild
 from billing.stripe.models import InboxEvent
 from billing.stripe.projection import ENABLED_EVENTS
 from ledger import queries as ledger_queries
@@ -36,14 +43,85 @@ class TestMirror:
         mirror.ensure_account()
         thread.sandbox.fault(operation="GET /v1/", mode="error_500", times=1000)
         mirror.refresh(now=thread.now, limit=100)
-        # An invoice payment has no place in the mirror: nobody is asked for it.
+        # These have no place in the mirror: nobody is asked for them.
         done = InboxEvent.objects.exclude(mirrored_at=None).values_list("type", flat=True)
-        assert set(done) == {"invoice_payment.paid"}
+        assert set(done) == {"invoice_payment.paid", "payment_method.attached"}
 
         thread.sandbox.clear_faults()
         mirror.refresh(now=thread.now, limit=100)
 
         assert not InboxEvent.objects.filter(mirrored_at=None).exists()
+
+
+class TestRebuild:
+    def rebuild(self, thread: Thread, *, pages: int = 1000) -> mirroring.Rebuilt:
+        """So many pages, and then an interrupt."""
+        left = count(pages, -1)
+        started = mirroring.begin_rebuild(actor="user:tester", now=thread.now)
+        return mirroring.rebuild(
+            started, clock=lambda: thread.now, go_on=lambda: next(left) > 0, on_page=lambda *_: None
+        )
+
+    def differences(self) -> list[mirroring.Difference]:
+        return list(mirroring.compare(go_on=lambda: True, on_page=lambda *_: None))
+
+    def test_from_nothing_says_what_stripe_says(self, thread: Thread) -> None:
+        for key in ("ada", "bob"):
+            thread.subscribe(key)
+        assert {one.what for one in self.differences()} == {"not in the mirror"}
+
+        done = self.rebuild(thread)
+
+        assert (done.is_complete, done.refused) == (True, ())
+        assert (done.read["customer"], done.read["subscription"], done.read["invoice"]) == (2, 2, 2)
+        assert self.differences() == []
+        assert APIKey.objects.count() == 0
+
+    def test_an_interrupted_one_goes_on_where_it_stopped(self, thread: Thread, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(gateway, "PAGE_SIZE_MAX", 1)
+        for key in ("ada", "bob", "cleo"):
+            thread.subscribe(key)
+        first = self.rebuild(thread, pages=8)
+        assert not first.is_complete
+        before = thread.calls_counted("GET /v1/products")
+
+        rest = self.rebuild(thread)
+
+        assert rest.is_complete
+        assert rest.read["customer"] == 3
+        assert thread.calls_counted("GET /v1/products") == before
+        assert MirrorRebuild.objects.count() == 1
+        assert self.differences() == []
+
+    def test_check_names_what_differs_and_what_is_in_the_mirror_only(self, thread: Thread) -> None:
+        thread.subscribe()
+        self.rebuild(thread)
+        customer = djstripe.models.Customer.objects.get()
+        gateway.request("post", f"/v1/customers/{customer.id}", {"name": "Ada L."})
+        djstripe.models.Coupon.objects.create(id="gone", stripe_data={"id": "gone"}, livemode=False)
+        said = StringIO()
+
+        with pytest.raises(CommandError, match="2 differences") as refused:
+            call_command("stripe_mirror", "check", stdout=said)
+
+        assert refused.value.returncode == 1
+        assert f"customer {customer.id}: differs in name" in said.getvalue()
+        assert "coupon gone: in the mirror only" in said.getvalue()
+
+    def test_the_secret_key_is_nowhere_in_the_database(self, thread: Thread, settings: Settings) -> None:
+        thread.subscribe()
+        thread.settle()
+        self.rebuild(thread)
+        set_up_endpoint(base_url="http://127.0.0.1:9")
+
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
+            for (table,) in cursor.fetchall():
+                cursor.execute(
+                    f'SELECT count(*) FROM "{table}" AS one WHERE one::text LIKE %s',
+                    [f"%{settings.STRIPE_SECRET_KEY}%"],
+                )
+                assert cursor.fetchone()[0] == 0, table
 
 
 class TestEndpoint:

@@ -1,0 +1,40 @@
+"""Reports that Stripe did not count usage sent to its meters: thin events that do not say what is wrong."""
+
+import logging
+from datetime import datetime
+
+from billing.stripe import gateway, inbox
+from billing.stripe.errors import StripeRefused
+from billing.stripe.gateway import StripeDict
+from billing.stripe.handlers import Work
+from billing.stripe.inbox import Claim
+
+logger = logging.getLogger(__name__)
+
+
+def error_report(claim: Claim, now: datetime) -> Work:
+    """Fetch what each report says, and the meter it is about, and keep both with the event."""
+    details = {event.pk: _detail(event.said) for event in claim.events if inbox.is_thin(event.said)}
+    for event_id, detail in details.items():
+        logger.error("Stripe did not count usage: %s %s", event_id, _summary(detail))
+    return lambda: inbox.note_detail(claim, details)
+
+
+def _detail(event: StripeDict) -> StripeDict:
+    related = event.get("related_object")
+    return {
+        "event": gateway.retrieve(f"/v2/core/events/{event['id']}"),
+        "related_object": _meter(related["url"]) if related else None,
+    }
+
+
+def _meter(path: str) -> StripeDict | None:
+    """A meter that is gone meanwhile says nothing any more; the report still does."""
+    try:
+        return gateway.retrieve(path)
+    except StripeRefused:
+        return None
+
+
+def _summary(detail: StripeDict) -> str:
+    return str((detail["event"].get("data") or {}).get("developer_message_summary", ""))

@@ -93,6 +93,11 @@ def read_figures(file: Readable) -> ArchiveFigures:
     return ArchiveFigures(hashed.sha256, hashed.size_bytes, events, fingerprint, last_xid)
 
 
+def rows(file: Readable) -> Iterator[list[str]]:
+    """The rows of a file, each with the texts of `COLUMNS`. Raises UnreadableArchive."""
+    return _rows(HashedReader(file))
+
+
 def _rows(hashed: HashedReader) -> Iterator[list[str]]:
     with _unpacked(hashed) as unpacked:
         reader = csv.reader(io.TextIOWrapper(unpacked, encoding="utf-8", newline=""), strict=True)

@@ -1,5 +1,6 @@
 """Everything that is asked of metering from outside. Reads only; quantities are exact Decimals, times are UTC."""
 
+from metering.archive_files import UnreadableArchive
 from metering.archived import ArchivedMonth, EventsArchived, archived_months, archived_months_between, month_range
 from metering.event_life import LifeStage
 from metering.queries.alarms import held_back_reason, open_alarms
@@ -30,6 +31,14 @@ from metering.queries.events import (
     find_key,
     find_window,
 )
+from metering.queries.held_values import (
+    HeldUsage,
+    Holding,
+    hours_to_tell_apart,
+    usage_by_holder,
+    weighed_events_of_hours,
+    windows_of_hours,
+)
 from metering.queries.latest import LatestUsage, latest_usage
 from metering.queries.lifecycle import (
     ArchiveRecord,
@@ -44,6 +53,14 @@ from metering.queries.many_spans import CustomerSpan, hours_of_spans, spans_arch
 from metering.queries.meters import MeterInUse, MeterVersion, is_subject, meter_versions, meters_in_use
 from metering.queries.ordered_events import MeterEvent, events_between
 from metering.queries.pace import LagAt, lag_over_time, lags, outcome_totals
+from metering.queries.raw_events import (
+    MeterDefinition,
+    RawEvent,
+    hours_changed_since,
+    meter_definitions,
+    raw_events,
+    unlike_accepted,
+)
 from metering.queries.totals import (
     Conservation,
     DailyTotal,
@@ -89,12 +106,15 @@ __all__ = [
     "EventPlace",
     "EventRow",
     "EventsArchived",
+    "HeldUsage",
+    "Holding",
     "Horizon",
     "InvalidRange",
     "LagAt",
     "LatestUsage",
     "LifeStage",
     "LivingPair",
+    "MeterDefinition",
     "MeterEvent",
     "MeterInUse",
     "MeterTotal",
@@ -102,12 +122,14 @@ __all__ = [
     "MonthOfEvents",
     "OpenTransaction",
     "PairsOfMeter",
+    "RawEvent",
     "State",
     "TooManyEvents",
     "UnknownDimension",
     "UnknownMeter",
     "UnknownWindow",
     "UnmeteredEvents",
+    "UnreadableArchive",
     "UsageRow",
     "WeighedEvent",
     "Window",
@@ -134,7 +156,9 @@ __all__ = [
     "find_window",
     "held_back_reason",
     "horizon",
+    "hours_changed_since",
     "hours_of_spans",
+    "hours_to_tell_apart",
     "ingest_lag_seconds",
     "is_subject",
     "lag_over_time",
@@ -142,6 +166,7 @@ __all__ = [
     "latest_archive",
     "latest_usage",
     "life_of_event",
+    "meter_definitions",
     "meter_versions",
     "meters_in_use",
     "month_range",
@@ -149,17 +174,22 @@ __all__ = [
     "months_of_events",
     "open_alarms",
     "outcome_totals",
+    "raw_events",
     "spans_archived",
     "sums_of_spans",
     "totals",
     "totals_from_events",
+    "unlike_accepted",
     "unmetered_events",
     "usage",
+    "usage_by_holder",
     "usage_of_all",
     "verify_windows",
     "weighed_events",
+    "weighed_events_of_hours",
     "windows_between",
     "windows_between_many",
     "windows_for",
     "windows_for_many",
+    "windows_of_hours",
 ]

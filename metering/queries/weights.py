@@ -86,11 +86,11 @@ def weighed_events(
     return [
         event
         for (*_, place), window in groupby(rows, key=part)
-        for event in _weighed(list(window), bounds[place - 1], bounds[place])
+        for event in weighed(list(window), bounds[place - 1], bounds[place])
     ]
 
 
-def _weighed(rows: Sequence[Sequence[Any]], begin: datetime, end: datetime) -> Iterator[WeighedEvent]:
+def weighed(rows: Sequence[Sequence[Any]], begin: datetime, end: datetime) -> Iterator[WeighedEvent]:
     """The events of one window, or of the part of it in [begin, end)."""
     hour, code, version, dimensions, aggregation = rows[0][:5]
     window_start, ends_at = max(hour, begin), min(hour + WINDOW, end)

@@ -24,6 +24,7 @@ from ledger.queries.entries import (
     Entry,
     EntryHead,
     EntryLine,
+    EntryText,
     SealedBy,
     count_entries,
     entries_learned,
@@ -33,6 +34,7 @@ from ledger.queries.entries import (
     lines_of,
     reversal_of,
     seal_of,
+    texts_of_entries,
 )
 from ledger.queries.newest import JournalLine, account_ids, accounts_of_customer, newest_lines
 from ledger.queries.one_look import one_look
@@ -80,6 +82,7 @@ __all__ = [
     "EntryGroup",
     "EntryHead",
     "EntryLine",
+    "EntryText",
     "JournalLine",
     "KindSum",
     "LastSeal",
@@ -133,6 +136,7 @@ __all__ = [
     "sums_by_cause",
     "sums_by_kind",
     "sums_by_month",
+    "texts_of_entries",
     "trial_balance",
     "trial_lines",
 ]

@@ -1,6 +1,6 @@
 """Entries with their lines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -49,6 +49,15 @@ class Entry:
     reverses: int | None
     reversed_by: int | None
     lines: tuple[EntryLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryText:
+    """An entry by its key, and its lines as (account, amount): above zero a debit."""
+
+    id: int
+    idempotency_key: str
+    lines: tuple[tuple[str, Decimal], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +158,13 @@ def entry_by_key(idempotency_key: str) -> Entry | None:
 
 def count_entries() -> int:
     return JournalEntry.objects.count()
+
+
+def texts_of_entries(entry_ids: Sequence[int]) -> dict[int, EntryText]:
+    """These entries by their ids, each with its lines in their order; two queries for all."""
+    lines: dict[int, list[tuple[str, Decimal]]] = {}
+    rows = Posting.objects.filter(entry_id__in=list(entry_ids)).order_by("entry_id", "line_no")
+    for entry_id, account, amount in rows.values_list("entry_id", "account__code", "amount"):
+        lines.setdefault(entry_id, []).append((account, amount))
+    keyed = JournalEntry.objects.filter(pk__in=list(entry_ids)).values_list("pk", "idempotency_key")
+    return {entry_id: EntryText(entry_id, key, tuple(lines.get(entry_id, ()))) for entry_id, key in keyed}

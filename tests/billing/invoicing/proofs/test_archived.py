@@ -1,0 +1,52 @@
+"""Invoices whose raw events lie in an archive are proved from there."""
+
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from billing.invoicing.proofs.operations import prove_invoice, verify_invoice
+from config import clock
+from metering import operations as metering
+from metering import queries as metering_queries
+from tests.billing import usage
+from tests.billing.invoicing.proofs.proving import Held, bundle_of, finalise, invoice_of
+from tests.billing.usage import send
+from tests.billing.voiding import take_out
+from tests.factories import ACTOR, CustomerFactory, PlanVersionFactory, SubscriptionFactory
+from tests.metering.lifecycle.conftest import _no_old_months, archive_folder
+from tests.metering.lifecycle.months import files, old_month
+
+__all__ = ["_no_old_months", "archive_folder"]
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+@pytest.mark.usefixtures("committed_db")
+def test_an_archived_month_is_read_from_its_file(archive_folder: Path) -> None:
+    usage.define_token_meters()
+    start, end = metering_queries.month_range(old_month())
+    version = PlanVersionFactory(rate_card=usage.rate_card(), included_amount=Decimal(1))
+    customer = CustomerFactory(customer_key="acme", created_at=start)
+    period = SubscriptionFactory(customer=customer, plan_version=version, starts_at=start).periods.get()
+    send("acme", start + timedelta(days=1), input_tokens=600_000, output_tokens=40_000)
+    send("acme", start + timedelta(days=1) + MICROSECOND, input_tokens=400_000)
+    metering.catch_up_windows(now=end)
+    take_out("acme", at=start + timedelta(days=1) + MICROSECOND, now=end)
+    metering.catch_up_windows(now=end)
+    now = end + timedelta(hours=1)
+    invoice = finalise(invoice_of(period, now=now), now=now)
+    invoice.status = "draft"
+    invoice.save()
+    proof = prove_invoice(invoice=invoice, now=now)
+
+    assert metering.archive_due_months(now=clock.now(), actor=ACTOR)
+
+    found = verify_invoice(invoice=invoice, actor=ACTOR, now=clock.now())
+    assert (found.differences, found.event_count) == ([], 2)
+    assert Held(bundle_of(proof)).differences() == []
+    for file in files(archive_folder):
+        file.unlink()
+    (gone,) = verify_invoice(invoice=invoice, actor=ACTOR, now=clock.now()).differences
+    assert gone.startswith("raw events cannot be read from their archive")

@@ -1,11 +1,15 @@
 """Payments and movements at Stripe to read."""
 
+from typing import Any
+
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 
 from billing.admin_links import NOTHING, link, list_url, page_link
 from billing.money_text import minor_text
 from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Dispute, Payment, Payout, Refund
+from billing.payments.refunding.operations import REQUEST, left_of
 from billing.read_only_admin import ReadOnlyAdmin
 from billing.stripe.dashboard import object_text
 
@@ -27,6 +31,7 @@ class PaymentAdmin(ReadOnlyAdmin):
     list_filter = ("status",)
     search_fields = ("=stripe_payment_intent_id", "=stripe_charge_id", "customer__customer_key", "customer__name")
     linked_by = frozenset({"customer__id__exact", "invoice__id__exact"})
+    change_form_outer_before_template = "admin/billing/refunding/ask_button.html"
     fields = (
         "customer_link",
         "invoice_link",
@@ -41,6 +46,17 @@ class PaymentAdmin(ReadOnlyAdmin):
         "occurred_at",
         "projected_at",
     )
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        payment = self.get_object(request, object_id)
+        shown: dict[str, Any] = {}
+        if payment is not None and payment.status == Payment.Status.SUCCEEDED and request.user.has_perm(REQUEST):
+            left = left_of(payment)
+            shown = {"may_refund": left > 0, "left_text": minor_text(left, payment.currency)}
+        response: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
+        return response
 
     @display(description="Refunds")
     def refunds_link(self, payment: Payment) -> str:
@@ -89,7 +105,7 @@ def in_words(code: str) -> str:
     return code.replace("_", " ").capitalize() or NOTHING
 
 
-class _OfPaymentAdmin(ReadOnlyAdmin):
+class OfPaymentAdmin(ReadOnlyAdmin):
     """What refunds and disputes show alike: whose payment it is of, and how much."""
 
     list_select_related = ("payment__customer",)
@@ -114,7 +130,7 @@ class _OfPaymentAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Refund)
-class RefundAdmin(_OfPaymentAdmin):
+class RefundAdmin(OfPaymentAdmin):
     list_display = (
         "__str__",
         "customer_link",
@@ -160,58 +176,6 @@ class RefundAdmin(_OfPaymentAdmin):
     @display(description="At Stripe")
     def stripe_object(self, refund: Refund) -> str:
         return object_text("refunds", refund.stripe_refund_id)
-
-
-@admin.register(Dispute)
-class DisputeAdmin(_OfPaymentAdmin):
-    list_display = (
-        "__str__",
-        "customer_link",
-        "amount",
-        "status_label",
-        "why",
-        "respond_by",
-        "payment_link",
-        "occurred_at",
-    )
-    search_fields = ("=stripe_dispute_id", "=stripe_charge_id", "payment__customer__customer_key")
-    search_help_text = "An id at Stripe of a dispute or charge, or a customer key"
-    fields = (
-        "customer_link",
-        "payment_link",
-        "amount",
-        "status_label",
-        "why",
-        "respond_by",
-        "lost",
-        "stripe_object",
-        "occurred_at",
-        "closed_at",
-        "projected_at",
-    )
-
-    @display(description="Entered as bad debt")
-    def lost(self, dispute: Dispute) -> str:
-        return minor_text(dispute.lost_minor, dispute.currency)
-
-    @display(
-        description="Status",
-        ordering="status",
-        label={
-            Dispute.Status.WON.label: "success",
-            Dispute.Status.LOST.label: "danger",
-            Dispute.Status.NEEDS_RESPONSE.label: "warning",
-            Dispute.Status.WARNING_NEEDS_RESPONSE.label: "warning",
-            Dispute.Status.UNDER_REVIEW.label: "info",
-            Dispute.Status.WARNING_UNDER_REVIEW.label: "info",
-        },
-    )
-    def status_label(self, dispute: Dispute) -> str:
-        return dispute.get_status_display()
-
-    @display(description="At Stripe")
-    def stripe_object(self, dispute: Dispute) -> str:
-        return object_text("disputes", dispute.stripe_dispute_id)
 
 
 @admin.register(Payout)

@@ -1,0 +1,36 @@
+"""What waits for a person in payments: figures of the overview, each with the list it leads to."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from billing.admin_links import list_url
+from billing.payments.disputing.operations import ANSWER, awaiting_answer
+from billing.payments.recovery.models import RecoveryCase, WriteOffRequest
+from billing.payments.recovery.write_offs import DECIDE
+from billing.payments.refunding.models import RefundBatch, RefundRequest
+from billing.payments.refunding.operations import APPROVE
+
+Row = tuple[str, str, str, str, str]
+
+
+def payments_waiting(may: Callable[[str], bool], *, now: datetime) -> Iterator[Row]:
+    """Name, value, note, address and tone of each figure the reader may act on; at most one query each, or two."""
+    if may(ANSWER):
+        found = list(awaiting_answer(now=now)[:100])
+        note = "no bank waits for evidence"
+        if found and found[0].respond_by is not None:
+            note = f"the first answer is due {found[0].respond_by:%d %b %H:%M}"
+        yield "Disputes to answer", str(len(found)), note, list_url("billing.dispute"), "bad" if found else "good"
+    if may(APPROVE):
+        state = RefundRequest.State.WAITING
+        singles = RefundRequest.objects.filter(state=state, batch=None).count()
+        batches = RefundBatch.objects.filter(lines__state=state).distinct().count()
+        url = list_url("billing.refundrequest", state__exact=state)
+        tone = "waiting" if singles + batches else "good"
+        yield "Refunds to decide", str(singles + batches), f"{singles} requests, {batches} batches", url, tone
+    if may(DECIDE):
+        waiting = WriteOffRequest.objects.filter(decision=None).count()
+        proposed = RecoveryCase.objects.filter(state="open", steps__kind="write_off_proposed").count()
+        url = list_url("billing.recoverycase", state__exact="open")
+        tone = "waiting" if waiting + proposed else "good"
+        yield "Write-offs to decide", str(waiting), f"{proposed} proposed by policy", url, tone

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from billing.accounting.chart import Entry, prepaid_pending, receivable, refund_due, system, total, unbilled
 from billing.accounting.lines import ACTOR, signed_lines
-from ledger.operations import JournalEntryDraft, PostedEntry, post_journal_entry, reverse_journal_entry
+from ledger.operations import JournalEntryDraft, Line, PostedEntry, post_journal_entry, reverse_journal_entry
 from promotions.queries import grant_account
 
 ZERO = Decimal(0)
@@ -89,16 +89,10 @@ def post_credit_note_issued(
     of_lines = total(line.net for line in lines)
     if of_lines != given_back.total:
         raise UnexplainedCredit(f"{credit_note}: by its lines {of_lines} is given back, it says {given_back.total}")
-    promised = given_back.to_balance + given_back.refunded
     draft = JournalEntryDraft(
         idempotency_key=f"credit_note_issued:{credit_note}",
         kind=Entry.CREDIT_NOTE_ISSUED,
-        lines=signed_lines(
-            *(movement for line in lines for movement in _movements(line, customer_key, currency)),
-            (receivable(customer_key, currency), -given_back.pre_payment),
-            (refund_due(customer_key, currency), -promised),
-            (system("bank", currency), -given_back.out_of_band),
-        ),
+        lines=credit_note_lines(lines, given_back, customer_key=customer_key, currency=currency),
         effective_at=issued_at,
         actor=ACTOR,
         cause={"invoice": invoice, "credit_note": credit_note},
@@ -106,6 +100,19 @@ def post_credit_note_issued(
         moves_to_open_period=True,
     )
     return post_journal_entry(draft, recorded_at=recorded_at)
+
+
+def credit_note_lines(
+    lines: Sequence[CreditedLine], given_back: GivenBack, *, customer_key: str, currency: str
+) -> tuple[Line, ...]:
+    """The lines of the entry of a credit note, for its preview too. Amounts in currency units."""
+    promised = given_back.to_balance + given_back.refunded
+    return signed_lines(
+        *(movement for line in lines for movement in _movements(line, customer_key, currency)),
+        (receivable(customer_key, currency), -given_back.pre_payment),
+        (refund_due(customer_key, currency), -promised),
+        (system("bank", currency), -given_back.out_of_band),
+    )
 
 
 def post_credit_note_voided(

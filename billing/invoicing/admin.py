@@ -2,13 +2,18 @@
 
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from unfold.decorators import display
 
-from billing.admin_links import page_link
+from billing.admin_links import page_link, page_url
 from billing.invoicing import page
+from billing.invoicing.holding import RELEASE, ReleaseRefused, release_close
 from billing.invoicing.models import (
     AbsorbedUsage,
     CreditNote,
@@ -17,9 +22,12 @@ from billing.invoicing.models import (
     InvoiceClose,
     InvoiceCloseStep,
 )
+from billing.invoicing.release_models import InvoiceCloseRelease
+from billing.invoicing.requests.forms import WordsForm
 from billing.money_text import exact_text, minor_text
 from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
 from billing.stripe.dashboard import object_text
+from config import clock
 
 PAST_DUE = "Past due"
 INVOICE_COLOURS = {
@@ -73,7 +81,7 @@ class InvoiceAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         invoice = self.get_object(request, object_id)
         if invoice is not None and self.has_view_permission(request, invoice):
-            shown = page.sections(invoice=invoice, may=request.user.has_perm)
+            shown = page.sections(invoice=invoice, may=request.user.has_perm, now=clock.now())
             extra_context = {**(extra_context or {}), **shown, "subtitle": None}
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         return response
@@ -98,6 +106,12 @@ class InvoiceCloseStepInline(ReadOnlyInline):
     verbose_name_plural = "Steps"
 
 
+class InvoiceCloseReleaseInline(ReadOnlyInline):
+    model = InvoiceCloseRelease
+    fields = ("released_at", "released_by", "words", "held_reason", "held_at")
+    verbose_name_plural = "Let go on by a person"
+
+
 @admin.register(InvoiceClose)
 class InvoiceCloseAdmin(ReadOnlyAdmin):
     list_display = (
@@ -106,6 +120,7 @@ class InvoiceCloseAdmin(ReadOnlyAdmin):
         "customer_link",
         "step_label",
         "held_reason",
+        "held_at",
         "attempts",
         "next_attempt_at",
     )
@@ -118,11 +133,13 @@ class InvoiceCloseAdmin(ReadOnlyAdmin):
         "period_link",
         "step_label",
         "held_reason",
+        "held_at",
         "attempts",
         "next_attempt_at",
         "error",
     )
-    inlines = (InvoiceCloseStepInline,)
+    inlines = (InvoiceCloseStepInline, InvoiceCloseReleaseInline)
+    change_form_outer_before_template = "admin/billing/invoiceclose/release_button.html"
 
     @display(description="Invoice")
     def invoice_link(self, close: InvoiceClose) -> str:
@@ -139,6 +156,45 @@ class InvoiceCloseAdmin(ReadOnlyAdmin):
     @display(description="Step", ordering="step", label=STEP_COLOURS)
     def step_label(self, close: InvoiceClose) -> str:
         return close.get_step_display()
+
+    def get_urls(self) -> list[URLPattern]:
+        release = self.admin_site.admin_view(self.release_view)
+        return [path("<int:close_id>/release/", release, name="billing_invoiceclose_release"), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        extra_context = {**(extra_context or {}), "may_release": request.user.has_perm(RELEASE), "subtitle": None}
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        return response
+
+    def release_view(self, request: HttpRequest, close_id: int) -> HttpResponse:
+        """Show what it is held for and ask why it may go on (GET, or POST with an error), then let it (POST)."""
+        if not request.user.has_perm(RELEASE):
+            raise PermissionDenied
+        close = InvoiceClose.objects.select_related("invoice__customer").filter(pk=close_id).first()
+        if close is None:
+            raise Http404("There is no such close.")
+        form = WordsForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            words, actor = form.cleaned_data["words"], f"user:{request.user.get_username()}"
+            try:
+                with transaction.atomic():
+                    release_close(close_id=close_id, words=words, actor=actor, now=clock.now())
+                    self.log_change(request, close, f"Let go on: {words}")
+                self.message_user(request, "It goes on from its last finished step.", messages.SUCCESS)
+                return HttpResponseRedirect(page_url("billing.invoiceclose", close_id))
+            except ReleaseRefused as refused:
+                form.show(refused)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Let the invoice of {close.invoice.customer.name} go on",
+            "close": close,
+            "form": form,
+            "cancel_url": page_url("billing.invoiceclose", close_id),
+        }
+        template = "admin/billing/invoiceclose/release.html"
+        return TemplateResponse(request, template, context, status=422 if form.errors else 200)
 
 
 class CreditNoteLineInline(ReadOnlyInline):

@@ -14,13 +14,15 @@ from django.db import transaction
 from django.db.models import F
 
 from billing.invoicing.drafting import write_lines
-from billing.invoicing.models import InvoiceClose, InvoiceCloseStep, InvoiceLine
-from billing.invoicing.operations import HELD_CHARS_MAX
+from billing.invoicing.gate import unusual
+from billing.invoicing.holding import CloseHeld, Finding, has_passed, held, require_passed
+from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
+from billing.invoicing.proofs.operations import ProofFailed, prove_invoice
 from billing.invoicing.rounding import from_minor
 from billing.invoicing.stripe_lines import line_key
 from billing.invoicing.verification import ExpectedFee, differences
 from billing.rating.rating import RatingError
-from billing.stripe import outbox, readers
+from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
 from billing.stripe.seconds import second_of
 from billing.subscriptions.at_stripe import billed_fees
@@ -38,16 +40,17 @@ LEASE = timedelta(seconds=settings.BILLING_LEASE_SECONDS)
 WAIT_FOR_USAGE = timedelta(seconds=3)
 WAIT_FIRST = timedelta(seconds=2)
 WAIT_MAX = timedelta(minutes=15)
-# Stripe's document gives no limit for one call; a request of this size stays far below its body limit.
-LINES_PER_CALL_MAX = 100
+# Stripe takes so many elements of an array in one call; an invoice itself may have more lines than that.
+LINES_PER_CALL_MAX = 250
+LATE_USAGE = "late_usage"
+LAST_BEFORE_FINALIZED = Step.PROVED
+FINALIZED_ELSEWHERE = (
+    "The invoice is {status} at Stripe: somebody else finalised it. What is not on it is not billed by it."
+)
 
 
 class CloseWaits(Exception):
     """The step cannot be done yet; its text says what it waits for."""
-
-
-class CloseHeld(Exception):
-    """The step must not be done before a person has looked; its text says why."""
 
 
 def advance_close(*, close_id: int, now: datetime) -> str:
@@ -63,16 +66,20 @@ def advance_close(*, close_id: int, now: datetime) -> str:
     ).get(pk=close_id)
     if not taken:
         return close.step
+    is_ours = close.invoice.status == Invoice.Status.DRAFT
     try:
+        if not is_ours and close.step != LAST_BEFORE_FINALIZED:
+            raise CloseHeld(FINALIZED_ELSEWHERE.format(status=close.invoice.status))
         return _STEPS[Step(close.step)](close, now)
-    except CloseHeld as held:
-        _note(close, held_reason=str(held)[:HELD_CHARS_MAX], error="")
+    except CloseHeld as why:
+        _note(close, error="", **held(str(why), why.findings, now=now))
     except (StripeRefused, OutboxConflict) as refused:
-        _note(close, held_reason=f"Stripe refused: {refused}"[:HELD_CHARS_MAX], error=str(refused))
+        _note(close, error=str(refused), **held(f"Stripe refused: {refused}", now=now))
     except CloseWaits as waits:
         _note(close, error=str(waits), next_attempt_at=now + WAIT_FOR_USAGE)
     except (StripeUnavailable, RatingError, SubscriptionError, LedgerError) as failure:
-        wait = min(WAIT_FIRST * 2 ** min(close.attempts - 1, 20), WAIT_MAX)
+        asked = failure.retry_after if isinstance(failure, StripeUnavailable) else None
+        wait = max(min(WAIT_FIRST * 2 ** min(close.attempts - 1, 20), WAIT_MAX), asked or timedelta(0))
         _note(close, error=f"{type(failure).__name__}: {failure}", next_attempt_at=now + wait)
     return close.step
 
@@ -92,15 +99,57 @@ def _finish_step(close: InvoiceClose, step: Step, *, now: datetime, detail: str 
 def _accrue(close: InvoiceClose, now: datetime) -> str:
     """STARTED → ACCRUED: once every event of the period is in its window, rate it, write our lines, close it."""
     period = _period(close)
-    complete_from = period.ends_at + CLOSE_GRACE
-    if aggregated_through() < complete_from:
-        raise CloseWaits(f"usage received before {complete_from:%F %T} is not aggregated yet")
+    _require_counted(close, period, now=now)
+    _require_draft(close, now=now)
     with transaction.atomic():
         # One worker at a time: accruing and writing the lines must see the same usage.
         if not InvoiceClose.objects.select_for_update().filter(pk=close.pk, step=close.step).exists():
             return InvoiceClose.objects.get(pk=close.pk).step
         written = write_lines(invoice=close.invoice, period=period, now=now)
         return _finish_step(close, Step.ACCRUED, now=now, detail=f"{len(written)} lines")
+
+
+def _require_counted(close: InvoiceClose, period: BillingPeriod, *, now: datetime) -> None:
+    """
+    Wait until every event of the period is in its window, but not for ever: after the longest wait a person is told
+    what is late, and may let the close go on without it. What then comes is late usage.
+    """
+    complete_from, through = period.ends_at + CLOSE_GRACE, aggregated_through()
+    if through >= complete_from or has_passed(close, LATE_USAGE):
+        return
+    started = close.steps.filter(step=Step.STARTED).values_list("recorded_at", flat=True).first() or now
+    if hasattr(close.invoice, "order"):
+        started = close.invoice.order.ordered_at  # it waited before there was a draft
+    waited = now - max(started, complete_from)
+    if waited > timedelta(seconds=settings.BILLING_CLOSE_WAIT_MAX_SECONDS):
+        words = (
+            f"usage is counted only through {through:%F %T} UTC; the period needs it through {complete_from:%F %T}, "
+            f"{complete_from - through} more. Waited since {max(started, complete_from):%F %T}"
+        )
+        figures = {"counted through": f"{through:%F %T}", "needed through": f"{complete_from:%F %T}"}
+        raise CloseHeld(words, [Finding(LATE_USAGE, words, figures)])
+    raise CloseWaits(f"usage received before {complete_from:%F %T} is not aggregated yet")
+
+
+def _require_draft(close: InvoiceClose, *, now: datetime) -> None:
+    """
+    Ask Stripe, before lines are written, whether the draft is still one and in our hands.
+
+    A close may be taken up again hours later, after somebody finalised the draft or turned Stripe's own finalisation
+    on again; lines written for it then would never be charged. Raises CloseHeld.
+    """
+    invoice_id = close.invoice.stripe_invoice_id
+    fetched = gateway.retrieve(f"/v1/invoices/{invoice_id}")
+    if fetched["status"] == "draft" and fetched["auto_advance"]:
+        fetched = outbox.perform(
+            purpose=f"close:{close.pk}:take_over:{close.releases.count()}",
+            operation="invoices.update",
+            target=invoice_id,
+            params={"auto_advance": False},
+            now=now,
+        )
+    if fetched["status"] != "draft":
+        raise CloseHeld(FINALIZED_ELSEWHERE.format(status=fetched["status"]))
 
 
 def _push(close: InvoiceClose, now: datetime) -> str:
@@ -121,21 +170,24 @@ def _push(close: InvoiceClose, now: datetime) -> str:
 
 def _line_params(line: InvoiceLine) -> dict[str, object]:
     period = line.period
-    assert period is not None  # every line of ours names the period whose usage it is
-    return {
+    params: dict[str, object] = {
         "amount": line.amount_minor,
         "description": line.description,
         "discountable": False,
         "metadata": {"line": str(line.pk)},
-        "period": {"start": second_of(period.starts_at), "end": second_of(period.ends_at)},
     }
+    if period is not None:
+        params["period"] = {"start": second_of(period.starts_at), "end": second_of(period.ends_at)}
+    if line.is_exempt:
+        params["tax_rates"] = ""  # Stripe's way to say: none, also not those of the invoice
+    return params
 
 
 def _verify(close: InvoiceClose, now: datetime) -> str:
     """
     ITEMS_PUSHED → VERIFIED: every line is there once, at our amount, and nothing else but the expected fee.
 
-    An invoice of its own for late usage ends no period, and carries no fee.
+    An invoice of our making carries no fee of the next period.
     """
     fetched, stripe_lines = readers.invoice_with_lines(close.invoice.stripe_invoice_id)
     rows = {str(line.pk): line for line in close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE)}
@@ -143,20 +195,21 @@ def _verify(close: InvoiceClose, now: datetime) -> str:
         invoice=fetched,
         stripe_lines=stripe_lines,
         ours={key: row.amount_minor for key, row in rows.items()},
-        fees=_expected_fees(close.period) if close.period is not None else [],
+        fees=_expected_fees(_period(close)) if _is_of_cycle(close) else [],
         currency=close.invoice.currency,
     )
-    if close.period is not None:
-        found += _seats_not_allowed(close.period)
+    if _is_of_cycle(close):
+        found += _seats_not_allowed(_period(close))
     if found:
         raise CloseHeld("; ".join(found))
     for line in stripe_lines:
         if line_key(line):
             rows[line_key(line)].stripe_line_id = line["id"]
-    total = from_minor(fetched["total"], close.invoice.currency)
     with transaction.atomic():
+        # The gate looks at this total, and it is what we let out.
+        Invoice.objects.filter(pk=close.invoice_id, status=Invoice.Status.DRAFT).update(total_minor=fetched["total"])
         InvoiceLine.objects.bulk_update(rows.values(), ["stripe_line_id"])
-        return _finish_step(close, Step.VERIFIED, now=now, detail=f"total {total:f} {close.invoice.currency}")
+        return _finish_step(close, Step.VERIFIED, now=now, detail=_total_text(fetched, close.invoice))
 
 
 def _expected_fees(period: BillingPeriod) -> list[ExpectedFee]:
@@ -181,17 +234,57 @@ def _following(period: BillingPeriod) -> BillingPeriod:
     )
 
 
-def _finalize(close: InvoiceClose, now: datetime) -> str:
-    """VERIFIED → FINALIZED: Stripe numbers the invoice and, from now on by itself, collects it."""
-    outbox.perform(
-        purpose=f"close:{close.pk}:finalize",
-        operation="invoices.finalize",
-        target=close.invoice.stripe_invoice_id,
-        params={"auto_advance": True},
-        now=now,
-    )
+def _prove(close: InvoiceClose, now: datetime) -> str:
+    """VERIFIED → PROVED: our lines derived anew from their windows, by code of its own, and what they rest on kept."""
+    # Not in one transaction with the step: there may be much to read, and the proof is made once.
+    try:
+        proof = prove_invoice(invoice=close.invoice, now=now)
+    except ProofFailed as failed:
+        raise CloseHeld(str(failed)) from failed
     with transaction.atomic():
-        return _finish_step(close, Step.FINALIZED, now=now)
+        return _finish_step(close, Step.PROVED, now=now, detail=f"{proof.line_count} lines, {proof.sha256}")
+
+
+def _finalize(close: InvoiceClose, now: datetime) -> str:
+    """
+    To FINALIZED, behind the gate: Stripe numbers the invoice and, from now on by itself, collects it.
+
+    What is unusual holds the invoice until a person lets it pass. Had somebody finalised the draft at Stripe
+    meanwhile, just as it was compared, nothing is left to do.
+    """
+    invoice, invoice_id = close.invoice, close.invoice.stripe_invoice_id
+    if invoice.status == Invoice.Status.DRAFT:
+        require_passed(close, unusual(close, total_minor=invoice.total_minor))
+    try:
+        outbox.perform(
+            purpose=f"close:{close.pk}:finalize",
+            operation="invoices.finalize",
+            target=invoice_id,
+            params={"auto_advance": True},
+            now=now,
+        )
+        by_whom = ""
+    except StripeRefused:
+        fetched = gateway.retrieve(f"/v1/invoices/{invoice_id}")
+        if fetched["status"] in ("draft", "void") or _total_text(fetched, invoice) != _verified_text(close):
+            raise
+        by_whom = "finalised at Stripe by somebody else, as it was compared"
+    with transaction.atomic():
+        return _finish_step(close, Step.FINALIZED, now=now, detail=by_whom)
+
+
+def _total_text(fetched: gateway.StripeDict, invoice: Invoice) -> str:
+    return f"total {from_minor(fetched['total'], invoice.currency):f} {invoice.currency}"
+
+
+def _verified_text(close: InvoiceClose) -> str:
+    """The total that was compared, as it was written down then: the row may have been brought up to date since."""
+    return close.steps.get(step=Step.VERIFIED).detail
+
+
+def _is_of_cycle(close: InvoiceClose) -> bool:
+    """Whether Stripe made the draft for the next period, rather than we for an order or for late usage."""
+    return close.period is not None and not hasattr(close.invoice, "order")
 
 
 def _period(close: InvoiceClose) -> BillingPeriod:
@@ -204,5 +297,6 @@ _STEPS: dict[Step, Callable[[InvoiceClose, datetime], str]] = {
     Step.STARTED: _accrue,
     Step.ACCRUED: _push,
     Step.ITEMS_PUSHED: _verify,
-    Step.VERIFIED: _finalize,
+    Step.VERIFIED: _prove,
+    Step.PROVED: _finalize,
 }

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
+
+from django.db.models import Sum
 
 from billing.invoicing import late_states, queries
 from billing.invoicing.lines import (
@@ -15,13 +18,15 @@ from billing.invoicing.lines import (
     usage_line,
 )
 from billing.invoicing.models import Invoice, InvoiceLine
+from billing.invoicing.orders.models import InvoiceOrder
+from billing.invoicing.rounding import from_minor
 from billing.invoicing.wording import how_priced
 from billing.rating import queries as rating_queries
 from billing.rating.allocation import AllowanceUse
 from billing.rating.models import UsageAccrual
 from billing.rating.operations import accrue_period
 from billing.rating.queries import RateTotals, Uninvoiced
-from billing.rating.rating import EXACT
+from billing.rating.rating import EXACT, ZERO
 from billing.subscriptions.models import BillingPeriod, PeriodAllowance
 from billing.subscriptions.operations import close_period
 
@@ -50,11 +55,80 @@ def write_lines(*, invoice: Invoice, period: BillingPeriod, now: datetime) -> li
 
 
 def _usage_lines(period: BillingPeriod, currency: str) -> list[LineDraft]:
-    """What is left to invoice of a period, price by price."""
+    """What is left to invoice of a period, price by price; where a part was asked for before, the line says so."""
     totals = {row.rate.pk: row for row in rating_queries.rate_totals(period.pk)}
     how = how_priced(period, list(totals.values()))
     left = rating_queries.uninvoiced(period.subscription_id, period.pk)
-    return [usage_line(_usage(rest, totals, how), currency=currency) for rest in left]
+    billed = _billed_before(period)
+    return [
+        usage_line(replace(_usage(rest, totals, how), billed=billed.get(rest.rate.pk, ZERO)), currency=currency)
+        for rest in left
+    ]
+
+
+def _billed_before(period: BillingPeriod) -> dict[int, Decimal]:
+    """By rate id, what invoices that are not void ask for of the period, in currency units, exact."""
+    lines = InvoiceLine.objects.filter(period=period, kind=Kind.USAGE).exclude(invoice__status=Invoice.Status.VOID)
+    rows = lines.order_by().values_list("rate_id").annotate(Sum("exact_amount"))
+    return {rate_id: amount for rate_id, amount in rows if rate_id is not None}
+
+
+def write_threshold_lines(*, invoice: Invoice, period: BillingPeriod, now: datetime) -> list[InvoiceLine]:
+    """
+    Write the lines of what an open period has on no invoice now; the period stays open. Nothing where nothing is left.
+
+    The customer is held from here on, so a close of the same period comes before or after, and bills the rest.
+    Raises RatingError when usage has no price: nothing is written then.
+    """
+    accrue_period(period_id=period.pk, now=now)
+    lines = [draft for draft in _usage_lines(period, invoice.currency) if draft.amount_minor > 0]
+    return InvoiceLine.objects.bulk_create(
+        _rows(invoice, period, rating_queries.latest_accrual(period.pk), lines, after=0)
+    )
+
+
+def reissued_rows(*, invoice: Invoice, replaces: Invoice, after: int) -> list[InvoiceLine]:
+    """
+    The lines, not written yet, of the usage a void invoice asked for, as it stands now: of its periods and prices, what
+    is on no other invoice and was not given up. The customer is held.
+    """
+    asked: dict[int, set[int]] = {}
+    for period_id, rate_id in replaces.lines.filter(kind=Kind.USAGE).values_list("period_id", "rate_id"):
+        asked.setdefault(period_id, set()).add(rate_id)
+    rows: list[InvoiceLine] = []
+    for period in BillingPeriod.objects.filter(pk__in=asked).order_by("starts_at"):
+        totals = {row.rate.pk: row for row in rating_queries.rate_totals(period.pk)}
+        how = how_priced(period, list(totals.values()))
+        billed = _billed_before(period)
+        when = f"{period.starts_at:%d %b} – {period.ends_at:%d %b %Y}"
+        drafts = [
+            usage_line(
+                replace(_usage(rest, totals, how), billed=billed.get(rest.rate.pk, ZERO)), currency=invoice.currency
+            )
+            for rest in rating_queries.uninvoiced(period.subscription_id, period.pk)
+            if rest.rate.pk in asked[period.pk]
+        ]
+        drafts = [replace(one, description=f"{when}: {one.description}"[:DESCRIPTION_CHARS_MAX]) for one in drafts]
+        rows += _rows(invoice, period, rating_queries.latest_accrual(period.pk), drafts, after=after + len(rows))
+    return rows
+
+
+def ordered_rows(*, invoice: Invoice, order: InvoiceOrder, after: int) -> list[InvoiceLine]:
+    """The lines, not written yet, that an order says itself: charged as they were agreed, nothing is rounded."""
+    return [
+        InvoiceLine(
+            invoice=invoice,
+            kind=Kind.ONE_OFF,
+            position=after + line.position,
+            description=line.description,
+            quantity=1,
+            exact_amount=from_minor(line.amount_minor, invoice.currency),
+            amount_minor=line.amount_minor,
+            rounding=ZERO,
+            is_exempt=not line.is_taxed,
+        )
+        for line in order.lines.order_by("position")
+    ]
 
 
 def _covered_lines(period: BillingPeriod, currency: str) -> list[LineDraft]:

@@ -7,7 +7,7 @@ Stripe, outside of any transaction, and records what it became. A crash in betwe
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from django.db.models import Sum
 
 from billing.customers.operations import lock_customer
 from billing.invoicing import drafting
+from billing.invoicing.collecting import terms_of
 from billing.invoicing.crediting import project_credit_note
 from billing.invoicing.late_plans import Change, ChargedLine, Plan, by_invoice, plan
 from billing.invoicing.late_states import OUTCOME_CHARS_MAX, rows_of
@@ -43,7 +44,6 @@ logger = logging.getLogger(__name__)
 
 Kind, State = LateCorrection.Kind, LateCorrection.State
 CREDITABLE = (Invoice.Status.OPEN, Invoice.Status.PAID, Invoice.Status.UNCOLLECTIBLE)
-DAY_SECONDS = 86_400
 
 
 def is_under_way(period_id: int) -> bool:
@@ -227,21 +227,8 @@ def _debit_request(correction: LateCorrection, stripe_customer_id: str) -> dict[
     closes = InvoiceClose.objects.filter(period=correction.period).select_related("invoice")
     close = closes.first()
     if close is not None:
-        request |= _terms_of(gateway.retrieve(f"/v1/invoices/{close.invoice.stripe_invoice_id}"))
+        request |= terms_of(gateway.retrieve(f"/v1/invoices/{close.invoice.stripe_invoice_id}"))
     return request
-
-
-def _terms_of(stripe_invoice: Mapping[str, Any]) -> dict[str, Any]:
-    terms: dict[str, Any] = {}
-    rates = [readers.id_of(rate) for rate in stripe_invoice.get("default_tax_rates") or []]
-    if rates:
-        terms["default_tax_rates"] = rates
-    if (stripe_invoice.get("automatic_tax") or {}).get("enabled"):
-        terms["automatic_tax"] = {"enabled": True}
-    if stripe_invoice["collection_method"] == "send_invoice":
-        open_for = (stripe_invoice.get("due_date") or stripe_invoice["created"]) - stripe_invoice["created"]
-        terms |= {"collection_method": "send_invoice", "days_until_due": max(open_for // DAY_SECONDS, 1)}
-    return terms
 
 
 def _fixed(correction: LateCorrection, request: dict[str, Any]) -> dict[str, Any]:

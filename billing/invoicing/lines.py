@@ -18,7 +18,7 @@ class RateUsage:
     What of one rate is to be invoiced: `quantity` units and `unbilled` currency units, of either sign, both exact.
 
     `how` tells the steps from the usage to its price. `covered` is what allowances and grants paid of the same usage;
-    None where that is not known apart (late usage).
+    None where that is not known apart (late usage). `billed` is what earlier invoices of the same period asked for.
     """
 
     rate_id: int
@@ -28,6 +28,7 @@ class RateUsage:
     quantity: Decimal
     unbilled: Decimal
     covered: Decimal | None
+    billed: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Included:
 def usage_line(usage: RateUsage, *, currency: str) -> LineDraft:
     """The line of one rate for the period that ends: the net amount, rounded once; it says what was priced, and how."""
     covered = f", of which {plain(usage.covered)} {currency} covered" if usage.covered else ""
+    if usage.billed:
+        covered += f", less {plain(usage.billed)} {currency} on earlier invoices"
     # A charge without a meter is named by what it is, and its steps may begin with that.
     what = "" if usage.how.startswith(f"{_subject(usage)}: ") else f"{_subject(usage)}: "
     how = _shortened(usage.how, DESCRIPTION_CHARS_MAX - len(what) - len(covered))

@@ -102,6 +102,9 @@ class InvoiceLine(models.Model):
     exclusive_tax_minor = models.BigIntegerField(default=0, help_text="Tax on top of amount less discount.")
     inclusive_tax_minor = models.BigIntegerField(default=0, help_text="Tax that is part of the amount.")
     rounding = models.DecimalField(max_digits=38, decimal_places=12, help_text="Charged minus exact, currency units.")
+    is_exempt = models.BooleanField(
+        default=False, db_default=False, help_text="Pushed without the tax rates of its invoice."
+    )
     stripe_line_id = models.CharField(
         max_length=255, unique=True, null=True, blank=True, help_text="Set once, when found on the draft."
     )
@@ -338,6 +341,7 @@ class InvoiceClose(models.Model):
         ACCRUED = "accrued", "Usage accrued, lines written"
         ITEMS_PUSHED = "items_pushed", "Lines pushed to Stripe"
         VERIFIED = "verified", "Compared line by line"
+        PROVED = "proved", "Proved from its events"
         FINALIZED = "finalized", "Finalised"
 
     invoice = models.OneToOneField(Invoice, on_delete=models.PROTECT, related_name="close")
@@ -346,12 +350,17 @@ class InvoiceClose(models.Model):
     )
     step = models.CharField(max_length=20, choices=Step, default=Step.STARTED)
     held_reason = models.CharField(max_length=500, blank=True, help_text="Not empty: a person has to look.")
+    held_at = models.DateTimeField(null=True, help_text="Since when it is held.")
+    findings = models.JSONField(
+        default=list, help_text="What it is held for, where a person may let that pass: code, words, figures compared."
+    )
     attempts = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(help_text="The sweeper takes it up from then on.")
     error = models.TextField(blank=True, help_text="What the last attempt failed on, if it did.")
 
     class Meta:
         ordering = ("-id",)
+        permissions = (("release_invoiceclose", "Can let a held invoice go on"),)
 
     def __str__(self) -> str:
         return f"Close of {self.invoice_id}"

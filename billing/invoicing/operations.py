@@ -14,6 +14,7 @@ from billing.customers.models import Customer
 from billing.customers.operations import lock_customer
 from billing.invoicing import queries
 from billing.invoicing.crediting import project_credit_notes
+from billing.invoicing.holding import held
 from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep
 from billing.invoicing.prepaying import issue_prepaid_grants
 from billing.invoicing.recording import record_lines
@@ -29,7 +30,6 @@ from billing.subscriptions.operations import bring_awaited_change, open_next_per
 
 Status, Step = Invoice.Status, InvoiceClose.Step
 StripeDict = dict[str, Any]
-HELD_CHARS_MAX = 500
 
 
 def project_invoice(
@@ -64,7 +64,9 @@ def project_invoice(
         currency=customer.currency,
         created_at=instant(fetched["created"]),
     )
-    invoice.customer, invoice.subscription, invoice.projected_at = customer, subscription, now
+    # Stripe knows nothing of the subscription that an invoice of our making is about.
+    invoice.subscription = subscription or invoice.subscription
+    invoice.customer, invoice.projected_at = customer, now
     for name, value in queries.projected_fields(fetched).items():
         setattr(invoice, name, value)
     invoice.save()
@@ -127,7 +129,7 @@ def begin_close(
     held_reason: str,
     awaited_change: StripeDict | None = None,
     now: datetime,
-) -> InvoiceClose:
+) -> InvoiceClose | None:
     """
     Start the close of the period that ended with this cycle's draft, and open the next one. Said twice: the first.
 
@@ -135,7 +137,8 @@ def begin_close(
     not from the subscription, which may have moved on further by the time a late event is read.
     `awaited_change` is Stripe's subscription, just fetched, where a change of terms was asked for that begins before
     the next period: it is brought here first, because its webhook may come after this one.
-    With a `held_reason` the close only shows that a person has to look. Raises ProjectionRefused, SubscriptionError.
+    A renewal that a pause makes void has no close. With a `held_reason` the close only shows that a person has to look.
+    Raises ProjectionRefused, SubscriptionError.
     """
     existing = InvoiceClose.objects.filter(invoice=invoice).first()
     if existing is not None:
@@ -157,20 +160,14 @@ def begin_close(
     ended = BillingPeriod.objects.filter(subscription_id=invoice.subscription_id, ends_at=following.starts_at).first()
     if ended is None:
         raise ProjectionRefused(f"no period of subscription {invoice.subscription_id} ends at {following.starts_at}")
+    if invoice.status == Status.VOID and following.kind == BillingPeriod.Kind.PAUSED:
+        return None  # what Stripe makes while it is paused asks for nothing; usage before it goes onto a later invoice
     close = InvoiceClose.objects.create(
-        invoice=invoice, period=ended, step=Step.STARTED, held_reason=held_reason[:HELD_CHARS_MAX], next_attempt_at=now
+        invoice=invoice,
+        period=ended,
+        step=Step.STARTED,
+        next_attempt_at=now,
+        **(held(held_reason, now=now) if held_reason else {}),
     )
     InvoiceCloseStep.objects.create(close=close, step=Step.STARTED, recorded_at=now)
     return close
-
-
-def hold_close_of(*, stripe_invoice_id: str, reason: str) -> None:
-    """Make it visible on its close that an invoice cannot be entered. Nothing where it has no close."""
-    closes = InvoiceClose.objects.filter(invoice__stripe_invoice_id=stripe_invoice_id)
-    closes.update(held_reason=reason[:HELD_CHARS_MAX])
-
-
-def release_close(*, close_id: int, now: datetime) -> bool:
-    """Let a held close go on from its last finished step, after a person looked. Return whether it was held."""
-    held = InvoiceClose.objects.filter(pk=close_id).exclude(held_reason="")
-    return bool(held.update(held_reason="", next_attempt_at=now))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,10 @@ from django.db.models import Max, Q
 from billing.admin_links import list_url, page_url
 from billing.invoicing import late_page
 from billing.invoicing.models import CreditNote, Invoice, InvoiceClose, InvoiceLine
+from billing.invoicing.orders.models import InvoiceOrder
+from billing.invoicing.page_actions import actions_of
+from billing.invoicing.page_timeline import timeline_of
+from billing.invoicing.requests.models import InvoiceRequest
 from billing.invoicing.rounding import from_minor
 from billing.payments.models import Payment
 from billing.rating.explanation.links import line_url
@@ -52,7 +57,7 @@ class LineTotals:
     tax_within: Decimal
 
 
-def sections(*, invoice: Invoice, may: Callable[[str], bool]) -> Mapping[str, Any]:
+def sections(*, invoice: Invoice, may: Callable[[str], bool], now: datetime) -> Mapping[str, Any]:
     """Everything the template needs, by name. A section the reader may not see is None."""
     found = _lines_of(invoice)
     billed_before = _billed_before(invoice, found)
@@ -63,6 +68,11 @@ def sections(*, invoice: Invoice, may: Callable[[str], bool]) -> Mapping[str, An
         "stripe_object": object_text("invoices", invoice.stripe_invoice_id),
         "lines": lines,
         "line_totals": _totals([row.line for row in lines], currency=invoice.currency),
+        "timeline": timeline_of(invoice, may=may),
+        "actions": actions_of(invoice, may=may),
+        "order": InvoiceOrder.objects.filter(invoice=invoice).first() if may("billing.view_invoiceorder") else None,
+        "requests": _requests_of(invoice) if may("billing.view_invoicerequest") else None,
+        "held_for": _held_for(invoice, now=now),
         "close": _close_of(invoice) if may("billing.view_invoiceclose") else None,
         "entry": _entry_of(invoice) if may("ledger.view_journalentry") else None,
         "credit_notes": _credit_notes_of(invoice) if may("billing.view_creditnote") else None,
@@ -138,3 +148,17 @@ def _payments_of(invoice: Invoice) -> list[Payment]:
 def _events_about(invoice: Invoice) -> list[InboxEvent]:
     found = InboxEvent.objects.filter(object_id=invoice.stripe_invoice_id).defer("payload")
     return list(found.order_by("stripe_created_at", "event_id")[:EVENTS_SHOWN])
+
+
+def _requests_of(invoice: Invoice) -> list[InvoiceRequest]:
+    return list(InvoiceRequest.objects.filter(invoice=invoice).order_by("-pk"))
+
+
+def _held_for(invoice: Invoice, *, now: datetime) -> timedelta | None:
+    """For how long its close has been held; None where it is not."""
+    held_at = InvoiceClose.objects.filter(invoice=invoice).exclude(held_reason="").values_list("held_at", flat=True)
+    since = held_at.first()
+    if since is None:
+        return None
+    held = now - since
+    return timedelta(days=held.days, seconds=held.seconds)

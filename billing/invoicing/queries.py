@@ -2,12 +2,21 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Greatest
+from django.db.models import DecimalField, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Coalesce, Greatest
 
-from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceClose, InvoiceLine, LateCorrection
+from billing.invoicing.models import (
+    AbsorbedUsage,
+    Invoice,
+    InvoiceClose,
+    InvoiceLine,
+    LateCorrection,
+    LateCreditLine,
+)
 from billing.payments.operations import instant
 from billing.rating.models import UsageAccrual
 from billing.subscriptions.models import BillingPeriod
@@ -103,7 +112,38 @@ def earlier_periods_to_settle(period: BillingPeriod) -> QuerySet[BillingPeriod]:
     )
     is_behind = Q(accrued_last__isnull=False) & (Q(billed_last__isnull=True) | ~Q(accrued_last=F("billed_last")))
     is_open_or_latest = Q(state=BillingPeriod.State.OPEN) | Q(ends_at=period.starts_at)
-    return marked.filter(is_behind | is_open_or_latest).order_by("starts_at")
+    # One of several invoices of a period may have become void after a later one billed the rest.
+    void = InvoiceLine.objects.filter(period=OuterRef("pk"), kind=InvoiceLine.Kind.USAGE, invoice__status=Status.VOID)
+    has_void_rest = Exists(void) & ~Q(uninvoiced=0)
+    marked = marked.annotate(uninvoiced=uninvoiced_amount())
+    return marked.filter(is_behind | is_open_or_latest | has_void_rest).order_by("starts_at")
+
+
+def uninvoiced_amount(*, void_counts: bool = False) -> CombinedExpression:
+    """
+    For a query of billing periods: what of each is on no invoice, net, in currency units, exact.
+
+    The same sum as `rating.queries.uninvoiced` gives by rate: accrued, less usage lines, less what was absorbed and
+    what credit notes for late usage gave back. With `void_counts` also lines of void invoices count as asked for.
+    """
+    lines = InvoiceLine.objects.filter(period=OuterRef("pk"), kind=InvoiceLine.Kind.USAGE)
+    if not void_counts:
+        lines = lines.exclude(invoice__status=Status.VOID)
+    given_back = LateCreditLine.objects.filter(correction__period=OuterRef("pk"))
+    given_back = given_back.filter(correction__credit_note__unwound_at=None)
+    given_back = given_back.exclude(correction__state=LateCorrection.State.REFUSED)
+    return (
+        _summed(UsageAccrual.objects.filter(period=OuterRef("pk")), "period", "unbilled")
+        - _summed(lines, "period", "exact_amount")
+        - _summed(AbsorbedUsage.objects.filter(period=OuterRef("pk")), "period", "amount")
+        - _summed(given_back, "correction__period", "exact_amount")
+    )
+
+
+def _summed(rows: QuerySet[Any], by: str, amount: str) -> Coalesce:
+    exact = DecimalField(max_digits=38, decimal_places=12)
+    sums = rows.order_by().values(by).annotate(of_period=Sum(amount)).values("of_period")
+    return Coalesce(Subquery(sums, output_field=exact), Value(Decimal(0), output_field=exact))
 
 
 def _instant_or_none(unix_seconds: int | None) -> datetime | None:

@@ -28,7 +28,9 @@ def record_lines(invoice: Invoice, stripe_lines: Sequence[StripeDict]) -> list[I
     """
     rows = list(invoice.lines.all())
     recorded = {row.stripe_line_id: row for row in rows if row.stripe_line_id}
-    ours = {str(row.pk): row for row in rows if row.kind in (Kind.USAGE, Kind.COVERAGE)}
+    # A one-off that somebody wrote at Stripe is a row only once it is recorded; then it has Stripe's id.
+    written = (Kind.USAGE, Kind.COVERAGE, Kind.ONE_OFF)
+    ours = {str(row.pk): row for row in rows if row.kind in written}
     present: list[InvoiceLine] = []
     added: list[InvoiceLine] = []
     position = max((row.position for row in rows), default=0)
@@ -45,9 +47,9 @@ def record_lines(invoice: Invoice, stripe_lines: Sequence[StripeDict]) -> list[I
     missing = [row.pk for row in ours.values() if row not in present]
     if missing:
         raise ProjectionRefused(f"our lines {missing} are not on {invoice.stripe_invoice_id}, which is finalised")
-    written = InvoiceLine.objects.bulk_create(added)
-    _record_terms(written, stripe_lines)
-    return present + written
+    made = InvoiceLine.objects.bulk_create(added)
+    _record_terms(made, stripe_lines)
+    return present + made
 
 
 def _learn(row: InvoiceLine, line: StripeDict) -> None:

@@ -8,6 +8,9 @@ from billing.invoicing import queries
 from billing.invoicing.closing import advance_close
 from billing.invoicing.late import settle_late_usage
 from billing.invoicing.models import InvoiceClose
+from billing.invoicing.orders.carrying_out import carry_out, due_orders
+from billing.invoicing.orders.thresholds import order_threshold_invoices
+from billing.invoicing.requests.carrying_out import carry_out_request, due_requests
 from config import clock
 
 SWEPT_AT_ONCE_MAX = 200
@@ -41,4 +44,24 @@ def task_sweep_closes(**_: Any) -> int:
     InvoiceClose.objects.filter(pk__in=due, attempts=0).update(next_attempt_at=now)
     for close_id in due:
         task_close_invoice.delay(close_id=close_id)
+    return len(due)
+
+
+@shared_task
+def task_order_threshold_invoices(**_: Any) -> int:
+    """Order invoices for open periods whose usage reached an amount."""
+    return len(order_threshold_invoices(now=clock.now()))
+
+
+@shared_task
+def task_carry_out_invoice_orders(**_: Any) -> int:
+    """Make the drafts of orders that are due, and carry out what was decided about invoices; hand over their closes."""
+    now = clock.now()
+    for request_id in due_requests(now=now, limit=SWEPT_AT_ONCE_MAX):
+        carry_out_request(request_id=request_id, now=now)
+    due = due_orders(now=now, limit=SWEPT_AT_ONCE_MAX)
+    for order_id in due:
+        close_id = carry_out(order_id=order_id, now=now)
+        if close_id is not None:
+            task_close_invoice.delay(close_id=close_id)
     return len(due)

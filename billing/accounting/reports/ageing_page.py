@@ -15,8 +15,8 @@ from billing.accounting.reports.month_ends import month_end_chart
 from billing.accounting.reports.revenue import months_until
 from billing.accounting.reports.tables import NOTHING, Cell, Table, TableRow, amount, names, numbers
 from billing.charts import Chart
+from billing.figures import Figure
 from billing.money_text import exact_text
-from billing.overview import Figure
 from config import clock
 from ledger import queries as ledger_queries
 from ledger.downloads.answers import download

@@ -14,8 +14,8 @@ from billing.accounting.reports.frame import Links, page, require_permission
 from billing.accounting.reports.revenue import GROSS, NET, RESULT, CurrencyIncome, Income, Row
 from billing.accounting.reports.tables import Cell, Table, TableRow, amount, names
 from billing.charts import MONTHS, Chart, grouped_days, money_axis
+from billing.figures import Figure
 from billing.money_text import exact_text
-from billing.overview import Figure
 from config import clock
 from ledger import queries as ledger_queries
 from ledger.downloads.answers import download

@@ -12,14 +12,15 @@ from decimal import Decimal
 import pytest
 
 from billing.invoicing.closing import advance_close
+from billing.invoicing.holding import release_close
 from billing.invoicing.models import Invoice, InvoiceClose
-from billing.invoicing.operations import release_close
 from billing.invoicing.queries import due_closes
 from billing.payments.models import CustomerBalanceTransaction, Payment
 from billing.stripe import gateway, readers
 from billing.subscriptions.models import BillingPeriod, Subscription
 from ledger import queries as ledger_queries
 from promotions.operations import issue_grant
+from tests.billing.invoicing.ordering import FINANCE, people
 from tests.billing.thread import MODEL, SECOND_MONTH, START, Crasher, Thread
 from tests.sandbox.client import SandboxProcess
 
@@ -65,6 +66,7 @@ class TestUsageAndFee:
             "accrued",
             "items_pushed",
             "verified",
+            "proved",
             "finalized",
         ]
         periods = BillingPeriod.objects.order_by("starts_at").values_list("starts_at", "state")
@@ -368,7 +370,8 @@ class TestVerification:
         thread.sandbox.alter(line, amount=301)
         thread.settle()
         thread.sandbox.alter(line, amount=300)
-        assert release_close(close_id=pushed.pk, now=thread.now)
+        people()
+        release_close(close_id=pushed.pk, words="mended", actor=FINANCE, now=thread.now)
         thread.settle()
 
         assert (cycle_invoice().status, cycle_invoice().total_minor) == ("paid", 2300)

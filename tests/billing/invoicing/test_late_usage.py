@@ -164,7 +164,7 @@ class TestDocumentOfItsOwn:
             f"Late usage of 01 Oct 2026 – 01 Nov 2026: {MODEL} input tokens: 2,000,000 units, 6 USD"
         ]
         assert [step.step for step in invoice.close.steps.all()] == [
-            "accrued", "items_pushed", "verified", "finalized",
+            "accrued", "items_pushed", "verified", "proved", "finalized",
         ]  # fmt: skip
         assert (late_usage().state, late_usage().outcome) == ("settled", "$6.00 on an invoice of its own")
         # 40.00 + 3.00 + 6.00, less 0.88, 0.97 and 0.47.

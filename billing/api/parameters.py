@@ -47,3 +47,17 @@ def day(given: str) -> datetime:
         return datetime.strptime(given, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
         raise NotThere("day", "There is no such day; give one as 2026-10-04 (UTC).") from None
+
+
+def instant(query: QueryDict, name: str) -> datetime | None:
+    """An instant with its zone, such as 2026-10-04T12:00:00Z; None where it is left out."""
+    given = query.get(name)
+    if given is None:
+        return None
+    try:
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise BadParameter(name, "Give an instant with its zone, such as 2026-10-04T12:00:00Z.")
+    return at

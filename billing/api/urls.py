@@ -2,11 +2,53 @@
 
 from django.urls import path
 
-from billing.api import views
+from billing.api import invoices, payments, proofs, subscriptions, teams, views
 
 app_name = "billing-api"
 urlpatterns = [
+    path(
+        "customers/<path:customer_key>/subscriptions",
+        subscriptions.CustomerSubscriptions.as_view(),
+        name="customer-subscriptions",
+    ),
+    path("subscriptions/<int:number>", subscriptions.OneSubscription.as_view(), name="subscription"),
+    path("subscriptions/<int:number>/preview", subscriptions.Preview.as_view(), name="subscription-preview"),
+    path("subscriptions/<int:number>/changes", subscriptions.Changes.as_view(), name="subscription-changes"),
+    path(
+        "subscriptions/<int:number>/scheduled-changes",
+        subscriptions.ScheduledChanges.as_view(),
+        name="subscription-scheduled-changes",
+    ),
+    path(
+        "subscriptions/<int:number>/scheduled-changes/<int:change>/cancel",
+        subscriptions.CancelScheduled.as_view(),
+        name="subscription-scheduled-change-cancel",
+    ),
+    path("subscriptions/<int:number>/pause", subscriptions.Pause.as_view(), name="subscription-pause"),
+    path("subscriptions/<int:number>/resume", subscriptions.Resume.as_view(), name="subscription-resume"),
+    path("subscriptions/<int:number>/cancel", subscriptions.Cancel.as_view(), name="subscription-cancel"),
+    path(
+        "subscriptions/<int:number>/undo-cancellation",
+        subscriptions.UndoCancellation.as_view(),
+        name="subscription-undo-cancellation",
+    ),
+    path("subscriptions/<int:number>/end-trial", subscriptions.EndTrial.as_view(), name="subscription-end-trial"),
+    path("subscriptions/<int:number>/reactivate", subscriptions.Reactivate.as_view(), name="subscription-reactivate"),
+    path("customers/<path:customer_key>/invoices", invoices.CustomerInvoices.as_view(), name="customer-invoices"),
+    path("customers/<path:customer_key>/one-off-invoices", invoices.OneOffInvoices.as_view(), name="one-off-invoices"),
+    path("customers/<path:customer_key>/members", teams.Members.as_view(), name="team-members"),
+    path("customers/<path:customer_key>/moves", teams.Moves.as_view(), name="team-moves"),
+    path("customers/<path:customer_key>/groups", teams.Groups.as_view(), name="team-groups"),
+    path("customers/<path:customer_key>/groups/<str:code>", teams.GroupChange.as_view(), name="team-group"),
+    path("customers/<path:customer_key>/groups/<str:code>/close", teams.GroupClose.as_view(), name="team-group-close"),
+    path("periods/<int:number>/usage-by-group", teams.UsageByGroup.as_view(), name="usage-by-group"),
+    path("periods/<int:number>/usage-by-member", teams.UsageByMember.as_view(), name="usage-by-member"),
+    path("customers/<path:customer_key>/standing", payments.CustomerStanding.as_view(), name="customer-standing"),
+    path(
+        "payments/<str:stripe_payment_intent_id>/refunds", payments.RefundsOfPayment.as_view(), name="payment-refunds"
+    ),
     path("customers/<path:customer_key>/periods", views.CustomerPeriods.as_view(), name="customer-periods"),
+    path("invoices/<str:stripe_invoice_id>/proof", proofs.InvoiceProofOf.as_view(), name="invoice-proof"),
     path("invoices/<str:stripe_invoice_id>", views.InvoiceLines.as_view(), name="invoice"),
     path("invoice-lines/<int:number>/explanation", views.InvoiceLineExplained.as_view(), name="invoice-line"),
     path("accruals/<int:number>/explanation", views.AccrualExplained.as_view(), name="accrual"),

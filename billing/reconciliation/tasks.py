@@ -6,6 +6,7 @@ from typing import Any
 from celery import shared_task
 
 from billing.reconciliation import operations, queries
+from billing.stripe.gateway import bulk_work
 from config import clock
 
 
@@ -16,11 +17,12 @@ def task_reconcile(**kwargs: Any) -> int:
     midnight = datetime.combine(now.date(), time(), tzinfo=now.tzinfo)
     yesterday = midnight - timedelta(days=1)
     oldest = queries.first_open_period_start()
-    run = operations.reconcile(
-        range_start=min(yesterday, oldest) if oldest else yesterday,
-        range_end=midnight,
-        now=now,
-        actor="task:reconcile",
-        clock=clock.now,
-    )
+    with bulk_work():
+        run = operations.reconcile(
+            range_start=min(yesterday, oldest) if oldest else yesterday,
+            range_end=midnight,
+            now=now,
+            actor="task:reconcile",
+            clock=clock.now,
+        )
     return run.discrepancy_count

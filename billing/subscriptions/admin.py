@@ -6,8 +6,10 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 from unfold.decorators import display
 
+from billing.accounting.manual_entry_page import person
 from billing.admin_links import NOTHING, link, list_url, page_link, windows_url
 from billing.catalog.admin import late_policy_text
 from billing.invoicing import late_page
@@ -16,7 +18,9 @@ from billing.rating.explanation.links import period_url
 from billing.rating.queries import conservation
 from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
 from billing.stripe.dashboard import object_text
-from billing.subscriptions import pages
+from billing.subscriptions import pages, scheduling, timeline
+from billing.subscriptions.action_pages import CHANGE, SubscriptionActions, offered
+from billing.subscriptions.following import collection_text
 from billing.subscriptions.models import BillingPeriod, PeriodAllowance, Subscription
 from config import clock
 
@@ -79,8 +83,8 @@ class BillingPeriodInline(ReadOnlyInline):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ReadOnlyAdmin):
-    list_display = ("__str__", "customer_link", "plan_version", "seats", "status_label", "started_at")
+class SubscriptionAdmin(SubscriptionActions, ReadOnlyAdmin):
+    list_display = ("__str__", "customer_link", "plan_version", "seats", "status_label", "started_at", "notes")
     list_select_related = ("customer", "plan_version__plan")
     list_filter = ("status", "plan_version__plan", "plan_version__interval")
     search_fields = ("customer__customer_key", "customer__name", "=stripe_subscription_id")
@@ -94,6 +98,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         "started_at",
         "anchor_at",
         "trial_ends_at",
+        "collection",
         "stripe_object",
     )
     inlines = (BillingPeriodInline,)
@@ -103,7 +108,17 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
         if row is not None and self.has_view_permission(request, row):
-            shown = pages.subscription_sections(row, now=clock.now())
+            may = request.user.has_perm
+            shown = pages.subscription_sections(row, now=clock.now()) | {
+                "actions": offered(row, may),
+                "scheduled": [
+                    (one, timeline.scheduled_text(one), person(one.requested_by)) for one in scheduling.waiting_for(row)
+                ],
+                "may_change": may(CHANGE),
+                "bar": timeline.bar(row),
+                "previews": timeline.shown_previews(row),
+                "timeline": timeline.timeline(row, may=may),
+            }
             extra_context = {**(extra_context or {}), "sections": shown}
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         return response
@@ -119,6 +134,21 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     @display(description="Status", ordering="status", label=STATUS_COLOURS)
     def status_label(self, subscription: Subscription) -> str:
         return subscription.get_status_display()
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*self.action_urls(), *super().get_urls()]
+
+    @display(description="Invoices are")
+    def collection(self, subscription: Subscription) -> str:
+        return collection_text(subscription)
+
+    @display(description="Notes")
+    def notes(self, subscription: Subscription) -> str:
+        said = ["Held: not as at Stripe"] if subscription.held_reason else []
+        if subscription.cancel_at is not None and subscription.ended_at is None:
+            said.append(f"ends {subscription.cancel_at:%d %b %Y}")
+        said += [f"paused since {subscription.paused_from:%d %b %Y}"] if subscription.paused_from else []
+        return ", ".join(said) or NOTHING
 
     @display(description="At Stripe")
     def stripe_object(self, subscription: Subscription) -> str:

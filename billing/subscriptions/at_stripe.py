@@ -16,7 +16,7 @@ from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import Item, add_ons_at, cadence_of
 from billing.subscriptions.periods import zone_of
 from billing.subscriptions.proration import Rounding, line_minor, part_left
-from billing.subscriptions.queries import Fee, fees_of, latest_period
+from billing.subscriptions.queries import Fee, fees_of
 
 StripeDict = dict[str, Any]
 # On Stripe's subscription: the second from which its items are ours.
@@ -39,6 +39,8 @@ def creation(subscription: Subscription) -> StripeDict:
         "items": [{"price": price_id(item.version), "quantity": item.seats} for item in items],
         "metadata": {"subscription_id": str(subscription.pk)},
     }
+    if subscription.days_until_due is not None:
+        params |= {"collection_method": subscription.collection_method, "days_until_due": subscription.days_until_due}
     if subscription.trial_ends_at is not None:
         params["trial_end"] = second_of(subscription.trial_ends_at)
     if subscription.plan_version.alignment == Alignment.CALENDAR:
@@ -68,7 +70,7 @@ def calendar_anchor(subscription: Subscription) -> StripeDict:
     were put forward. East of UTC a month begins on the last day of the one before, which is Stripe's 31st.
     """
     version = subscription.plan_version
-    at = _stripes_midnight(cadence_of(subscription).after(subscription.anchor_at), version.time_zone)
+    at = stripes_midnight(cadence_of(subscription).after(subscription.anchor_at), version.time_zone)
     if version.interval == Interval.MONTH and version.interval_count == 1:
         day = 1 if at.day == 1 else LAST_DAY
         config = {"day_of_month": day, "hour": at.hour, "minute": at.minute, "second": at.second}
@@ -85,12 +87,12 @@ def billed_fees(period: BillingPeriod) -> list[Fee]:
     cadence = cadence_of(period.subscription, period.plan_version)
     if cadence.zone is None or cadence.containing(period.starts_at)[0] == period.starts_at:
         return fees
-    start, end = (_stripes_midnight(at, cadence.zone) for at in cadence.containing(period.starts_at))
+    start, end = (stripes_midnight(at, cadence.zone) for at in cadence.containing(period.starts_at))
     part = part_left(start, end, max(period.starts_at, start))
     return [replace(fee, amount_minor=line_minor(fee.amount_minor, part, rounding=Rounding.STRIPE)) for fee in fees]
 
 
-def _stripes_midnight(boundary: datetime, time_zone: str) -> datetime:
+def stripes_midnight(boundary: datetime, time_zone: str) -> datetime:
     """Return where Stripe has a boundary of the calendar: midnight by the clocks that stand furthest behind UTC."""
     zone = zone_of(time_zone)
     months = [boundary + timedelta(days=30 * month) for month in range(MONTHS_OF_A_YEAR)]
@@ -127,17 +129,6 @@ def changed_items(
 def quantities(stripe_subscription: Mapping[str, Any]) -> dict[str, int]:
     """Return the quantity of each item by its price's id."""
     return {_price(item): int(item["quantity"]) for item in stripe_subscription["items"]["data"]}
-
-
-def shows_nothing_new(subscription: Subscription, snapshot: Mapping[str, Any]) -> bool:
-    """Whether an event's snapshot of the subscription says nothing that our row does not say already."""
-    price = subscription.plan_version.stripe_price_id
-    latest = latest_period(subscription.pk)
-    return (
-        (subscription.status, subscription.seats) == (snapshot["status"], seats_at_stripe(snapshot, price))
-        and latest is not None
-        and not (terms_from(snapshot) or latest.starts_at) > latest.starts_at
-    )
 
 
 def terms_from(stripe_subscription: Mapping[str, Any]) -> datetime | None:

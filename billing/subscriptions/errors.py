@@ -26,4 +26,13 @@ class PeriodNotFound(SubscriptionError):
 
 
 class ChangeRefused(SubscriptionError):
-    """Terms cannot change as asked, or not at that instant: the message names the reason and the remedy."""
+    """
+    It cannot be done as asked, or not at that instant: the message names the reason and the remedy.
+
+    `field` is what to mend, where that is known; `is_conflict` says that something else was asked for before.
+    """
+
+    def __init__(self, message: str, *, field: str = "", is_conflict: bool = False) -> None:
+        super().__init__(message)
+        self.field = field
+        self.is_conflict = is_conflict

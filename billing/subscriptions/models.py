@@ -20,6 +20,10 @@ class Subscription(models.Model):
         PAUSED = "paused", "Paused"
         CANCELED = "canceled", "Canceled"
 
+    class CollectionMethod(models.TextChoices):
+        CHARGE_AUTOMATICALLY = "charge_automatically", "Charged automatically"
+        SEND_INVOICE = "send_invoice", "Sent to be paid"
+
     customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="subscriptions")
     plan_version = models.ForeignKey("billing.PlanVersion", on_delete=models.PROTECT, related_name="subscriptions")
     seats = models.PositiveIntegerField(default=1)
@@ -29,10 +33,40 @@ class Subscription(models.Model):
     trial_ends_at = models.DateTimeField(null=True, blank=True, help_text="Until then the whole usage is included.")
     pinned_at = models.DateTimeField(null=True, blank=True, help_text="Since then no rollout moves it to other terms.")
     pinned_because = models.CharField(max_length=500, blank=True)
+    collection_method = models.CharField(
+        max_length=24,
+        choices=CollectionMethod,
+        default=CollectionMethod.CHARGE_AUTOMATICALLY,
+        help_text="How its invoices are paid; Stripe is told at the start and followed afterwards.",
+    )
+    days_until_due = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Days a sent invoice may be paid in; none where a card is charged."
+    )
+    cancel_at = models.DateTimeField(null=True, blank=True, help_text="When it will end, if nobody takes that back.")
+    canceled_at = models.DateTimeField(null=True, blank=True, help_text="When its end was asked for.")
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="When it ended; its last period ends there.")
+    paused_from = models.DateTimeField(
+        null=True, blank=True, help_text="Since then nothing is collected, and nothing is billed."
+    )
+    held_reason = models.CharField(
+        max_length=500, blank=True, help_text="What somebody did at Stripe that cannot be followed."
+    )
+    stripe_schedule_id = models.CharField(
+        max_length=255, blank=True, help_text="Stripe's own schedule that changes it, if somebody made one there."
+    )
+    last_reading = models.BigIntegerField(
+        default=0, help_text="The newest look at Stripe that this row is from: an older one changes nothing."
+    )
     stripe_subscription_id = models.CharField(max_length=255, unique=True, null=True, blank=True)
 
     class Meta:
         ordering = ("id",)
+        permissions = (
+            ("create_subscription", "Can start and reactivate subscriptions"),
+            ("edit_subscription_terms", "Can change plan, seats and add-ons of subscriptions, now or later"),
+            ("pause_subscription", "Can pause and resume subscriptions"),
+            ("cancel_subscription", "Can cancel subscriptions, and take a planned end back"),
+        )
         constraints = (
             models.CheckConstraint(name="billing_subscription_seats_positive", condition=Q(seats__gt=0)),
             models.CheckConstraint(
@@ -41,6 +75,15 @@ class Subscription(models.Model):
             ),
             models.CheckConstraint(
                 name="billing_subscription_pinned_says_why", condition=Q(pinned_at=None) ^ ~Q(pinned_because="")
+            ),
+            models.CheckConstraint(
+                name="billing_subscription_due_when_sent",
+                condition=Q(collection_method="charge_automatically", days_until_due=None)
+                | Q(collection_method="send_invoice", days_until_due__isnull=False, days_until_due__lte=365),
+            ),
+            models.CheckConstraint(
+                name="billing_subscription_ended_says_so",
+                condition=Q(ended_at=None) | Q(status__in=("canceled", "incomplete_expired")),
             ),
             # Usage is attributed by customer key: two live subscriptions would bill the same usage twice.
             models.UniqueConstraint(

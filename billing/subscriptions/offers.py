@@ -11,6 +11,13 @@ def require_offered(version: PlanVersion, *, customer: Customer, seats: int) -> 
     """
     if seats < 1:
         raise ValueError("a subscription needs at least one seat")
+    require_sold(version, customer=customer)
+    if outside := seats_outside(version, seats):
+        raise PlanNotOffered(outside)
+
+
+def require_sold(version: PlanVersion, *, customer: Customer) -> None:
+    """Raise PlanNotOffered unless the version is sold to this customer, with whatever seats."""
     if version.status != PlanVersion.Status.PUBLISHED:
         raise PlanNotOffered(f"{version} is {version.status}; choose a published version")
     if version.currency != customer.currency:
@@ -19,8 +26,6 @@ def require_offered(version: PlanVersion, *, customer: Customer, seats: int) -> 
         )
     if version.only_for_id is not None and version.only_for_id != customer.pk:
         raise PlanNotOffered(f"{version} is the contract of another customer; choose a version that is for everybody")
-    if outside := seats_outside(version, seats):
-        raise PlanNotOffered(outside)
 
 
 def require_plan(version: PlanVersion) -> None:

@@ -19,7 +19,9 @@ from billing.stripe import outbox
 from billing.stripe.errors import NotYetKnown
 from billing.subscriptions import at_stripe
 from billing.subscriptions.at_stripe import seats_at_stripe
-from billing.subscriptions.changes import apply_change, ask_for_change
+from billing.subscriptions.change_models import ChangePreview, SubscriptionEvent
+from billing.subscriptions.changes import apply_change, ask_for_change, terms_text
+from billing.subscriptions.ending import end
 from billing.subscriptions.errors import (
     ChangeRefused,
     PeriodConflict,
@@ -29,6 +31,8 @@ from billing.subscriptions.errors import (
     SubscriptionError,
     SubscriptionNotFound,
 )
+from billing.subscriptions.following import follow
+from billing.subscriptions.history import STRIPE, next_reading, record, record_unless_done
 from billing.subscriptions.models import BillingPeriod, Subscription, SubscriptionAddOn
 from billing.subscriptions.offers import require_add_on, require_offered, require_plan
 from billing.subscriptions.opening import Item, cadence_of, first_span, open_period
@@ -58,6 +62,9 @@ logger = logging.getLogger(__name__)
 # Stripe starts a subscription when it is told of it: a little after we agreed on it. A calendar's periods begin at
 # midnight there, Stripe's at the same hour in UTC: in summer an hour later.
 START_DRIFT_MAX = timedelta(hours=1)
+DAYS_UNTIL_DUE_MAX = 365
+CHARGED, SENT = Subscription.CollectionMethod.CHARGE_AUTOMATICALLY, Subscription.CollectionMethod.SEND_INVOICE
+EventKind = SubscriptionEvent.Kind
 ENDED_STATUSES = (Subscription.Status.CANCELED, Subscription.Status.INCOMPLETE_EXPIRED)
 
 
@@ -69,20 +76,25 @@ def create_subscription(
     starts_at: datetime,
     actor: str,
     add_ons: Sequence[tuple[PlanVersion, int]] = (),
+    days_until_due: int | None = None,
+    reason: str = "",
 ) -> Subscription:
     """
     Agree on a subscription, not yet known to Stripe, and open its first period.
 
     `starts_at` is the anchor of all periods; its fraction of a second is dropped, as Stripe knows none. A plan with
     trial days begins with a trial, once for each customer, and counts its periods from the trial's end. `add_ons` are
-    versions with their seats. Said twice it returns the first. Raises PlanNotOffered, SubscriptionConflict, and
-    ValueError without seats or for another zone than UTC.
+    versions with their seats. With `days_until_due` its invoices are sent, to be paid within so many days; without,
+    a card is charged. Said twice it returns the first. Raises PlanNotOffered, SubscriptionConflict, and ValueError
+    without seats, for another zone than UTC and for days that are not from 0 to 365.
     """
     require_offered(plan_version, customer=customer, seats=seats)
     require_plan(plan_version)
     for add_on, add_on_seats in add_ons:
         require_offered(add_on, customer=customer, seats=add_on_seats)
         require_add_on(add_on, plan=plan_version)
+    if days_until_due is not None and not 0 <= days_until_due <= DAYS_UNTIL_DUE_MAX:
+        raise ValueError(f"days_until_due is {days_until_due}; it must be from 0 to {DAYS_UNTIL_DUE_MAX}")
     started_at = starts_at.replace(microsecond=0)
     with transaction.atomic():
         # The customer's row stands in for the subscription that does not exist yet: two callers take turns.
@@ -100,6 +112,8 @@ def create_subscription(
             started_at=started_at,
             anchor_at=trial_ends_at or started_at,
             trial_ends_at=trial_ends_at,
+            collection_method=CHARGED if days_until_due is None else SENT,
+            days_until_due=days_until_due,
         )
         span = first_span(subscription)
         subscription.save()
@@ -108,6 +122,10 @@ def create_subscription(
             for add_on, count in add_ons
         )
         open_period(subscription, **span)
+        record(
+            subscription, EventKind.CREATED, after=terms_text(subscription, at=started_at), effective_at=started_at,
+            now=starts_at, actor=actor, reason=reason,
+        )  # fmt: skip
     logger.info("%s subscribed %s to %s, %s seats", actor, customer.customer_key, plan_version.pk, seats)
     return subscription
 
@@ -126,6 +144,13 @@ def open_next_period(*, subscription_id: int, starts_at: datetime, ends_at: date
         if subscription.plan_version.alignment == Alignment.CALENDAR:
             stripes, ends_at = ends_at, cadence_of(subscription).nearest(ends_at)
             _require_near(ends_at, stripes, "ends")
+        if subscription.ended_at is not None:
+            known = _beginning_with(subscription, starts_at)
+            if known is None:
+                raise PeriodConflict(
+                    f"{subscription} ended {subscription.ended_at:%F %T}; no period begins {starts_at:%F %T}"
+                )
+            return known
         if subscription.periods.filter(ends_at=ends_at).exists():
             # One whose terms changed meanwhile is in two parts: Stripe's begins with the first of them.
             first = _beginning_with(subscription, starts_at)
@@ -140,7 +165,8 @@ def open_next_period(*, subscription_id: int, starts_at: datetime, ends_at: date
             raise PeriodConflict(
                 f"the period would end at {ends_at:%F %T}, inside the one that ends {latest.ends_at:%F %T}"
             )
-        return open_period(subscription, starts_at=latest.ends_at, ends_at=ends_at)
+        kind = BillingPeriod.Kind.REGULAR if subscription.paused_from is None else BillingPeriod.Kind.PAUSED
+        return open_period(subscription, starts_at=latest.ends_at, ends_at=ends_at, kind=kind)
 
 
 def close_period(*, period_id: int, now: datetime) -> BillingPeriod:
@@ -160,12 +186,13 @@ def close_period(*, period_id: int, now: datetime) -> BillingPeriod:
     return period
 
 
-def start_at_stripe(*, subscription_id: int, payment_method: str, now: datetime) -> Subscription:
+def start_at_stripe(*, subscription_id: int, payment_method: str = "", now: datetime) -> Subscription:
     """
     Create the subscription at Stripe, with the customer and their default payment method; safe to repeat.
 
-    `payment_method` is Stripe's id or test token. Raises SubscriptionNotFound, PlanNotOffered when a plan version or
-    add-on has no price at Stripe yet, and what outbox.perform raises; what was done until then stays done.
+    `payment_method` is Stripe's id or test token; without one the customer's default pays, or what is sent. Raises
+    SubscriptionNotFound, PlanNotOffered when a plan version or add-on has no price at Stripe yet, and what
+    outbox.perform raises; what was done until then stays done.
     """
     subscription = Subscription.objects.select_related("customer", "plan_version").filter(pk=subscription_id).first()
     if subscription is None:
@@ -173,12 +200,14 @@ def start_at_stripe(*, subscription_id: int, payment_method: str, now: datetime)
     params = at_stripe.creation(subscription)
     fact = f"subscription:{subscription_id}"
     stripe_customer_id = create_at_stripe(customer_id=subscription.customer_id, now=now)
-    use_payment_method(
-        customer_id=subscription.customer_id,
-        payment_method=payment_method,
-        idempotency_key=f"{fact}:{payment_method}",
-        now=now,
-    )
+    if payment_method:
+        use_payment_method(
+            customer_id=subscription.customer_id,
+            payment_method=payment_method,
+            idempotency_key=f"{fact}:{payment_method}",
+            now=now,
+        )
+    reading = next_reading()
     created = outbox.perform(
         purpose=f"{fact}:create",
         operation="subscriptions.create",
@@ -186,7 +215,7 @@ def start_at_stripe(*, subscription_id: int, payment_method: str, now: datetime)
         params={"customer": stripe_customer_id, **params},
         now=now,
     )
-    project_subscription(created, now=now)
+    project_subscription(created, now=now, reading=reading)
     return Subscription.objects.get(pk=subscription_id)
 
 
@@ -197,37 +226,54 @@ def change_terms(
     seats: int,
     add_ons: Sequence[tuple[PlanVersion, int]] = (),
     from_next_period: bool = False,
+    preview: ChangePreview | None = None,
+    at: datetime | None = None,
     actor: str,
+    reason: str = "",
     idempotency_key: str,
     now: datetime,
 ) -> Subscription:
     """
     Change a subscription to this plan, these seats and these add-ons, and no others, at Stripe and here.
 
-    From now on, which divides the open period, or `from_next_period`. Not inside a transaction; said twice with one key
-    it is done once. Raises what `changes.ask_for_change` raises, and SubscriptionError when its answer cannot be
-    applied yet: its webhook does it then.
+    From now on (or from `at`, behind us in it), which divides the open period, or `from_next_period`. With the
+    `preview` of just this change it counts from its second, and what is invoiced is compared with it. Not inside a
+    transaction; said twice with one key it is done once. Raises what `changes.ask_for_change` raises, and
+    SubscriptionError when its answer cannot be applied yet: its webhook does it then.
     """
     items = [Item(plan_version, seats), *(Item(add_on, count) for add_on, count in add_ons)]
-    answer = ask_for_change(
+    reading = next_reading()
+    answer, request = ask_for_change(
         subscription_id=subscription_id,
         items=items,
         from_next_period=from_next_period,
+        preview=preview,
+        at=at,
         actor=actor,
+        reason=reason,
         idempotency_key=idempotency_key,
         now=now,
     )
-    project_subscription(answer, now=now)
+    project_subscription(answer, now=now, reading=reading)
+    record_unless_done(request, now=now)
     return Subscription.objects.get(pk=subscription_id)
 
 
-def project_subscription(stripe_subscription: Mapping[str, Any], *, now: datetime) -> Subscription | None:
+def project_subscription(
+    stripe_subscription: Mapping[str, Any],
+    *,
+    now: datetime,
+    reading: int | None = None,
+    changed_at: datetime | None = None,
+) -> Subscription | None:
     """
-    Bring status and seats to what Stripe says, from an object just fetched; None when it is none of ours.
+    Bring our row and its periods to what Stripe says, from an object just fetched; None when it is none of ours.
 
-    Seats count from the next period on: the terms of an open period are frozen. A change of terms that we asked for
-    (`changes.change_terms`) begins when it says. The end of a pause opens a new period. Raises SubscriptionError for a
-    status that Stripe did not have before, and what `changes.apply_change` and `pausing.open_after_pause` raise.
+    `reading` is the number taken before the look (`history.next_reading`): one older than the row's changes nothing,
+    nor does any after the end. `changed_at` is when Stripe says that it changed. A change of terms that we asked for
+    (`changes.change_terms`) begins when it says; items that somebody else changed count from the next period on; a
+    pause, its end and an end of a trial cut the open period; the end of all ends the last one. Raises SubscriptionError
+    for a status that Stripe did not have before, and what `changes.apply_change` and `pausing` raise.
     """
     status = str(stripe_subscription["status"])
     if status not in Subscription.Status.values:
@@ -240,18 +286,52 @@ def project_subscription(stripe_subscription: Mapping[str, Any], *, now: datetim
         for customer_id in Customer.objects.filter(of_this).order_by("pk").distinct().values_list("pk", flat=True):
             lock_customer(customer_id=customer_id)
         subscription = _bound(stripe_subscription)
-        if subscription is None:
-            return None
+        if subscription is None or _is_overtaken(subscription, status, reading):
+            return subscription
+        if status in ENDED_STATUSES:
+            if subscription.ended_at is None:
+                end(subscription, stripe_subscription, status=status, now=now)
+            return subscription
         before = (subscription.status, subscription.seats)
         apply_change(subscription, stripe_subscription, now=now)
+        follow(subscription, stripe_subscription, changed_at=changed_at, now=now)
         subscription.status = status
         subscription.seats = seats_at_stripe(stripe_subscription, subscription.plan_version.stripe_price_id)
         if (subscription.status, subscription.seats) != before:
             logger.info("subscription %s is %s with %s seats at %s", subscription.pk, status, subscription.seats, now)
             subscription.save(update_fields=["status", "seats"])
+        if before[0] != status:
+            _record_status(subscription, before[0], changed_at=changed_at, now=now)
         if before[0] == Subscription.Status.PAUSED and status != Subscription.Status.PAUSED:
             open_after_pause(subscription, stripe_subscription)
     return subscription
+
+
+def _is_overtaken(subscription: Subscription, status: str, reading: int | None) -> bool:
+    """Whether a newer look is in our rows, or the end, after which nothing comes; else this look is the newest now."""
+    if subscription.ended_at is not None and status not in ENDED_STATUSES:
+        return True
+    if reading is None:
+        return False
+    if reading < subscription.last_reading:
+        return True
+    subscription.last_reading = reading
+    subscription.save(update_fields=["last_reading"])
+    return False
+
+
+def _record_status(subscription: Subscription, before: str, *, changed_at: datetime | None, now: datetime) -> None:
+    """Stripe's own doing: paid or not, trial over, paused without a card. A start is said as such."""
+    is_start = before == Subscription.Status.PENDING
+    record(
+        subscription,
+        EventKind.STARTED if is_start else EventKind.STATUS,
+        before="" if is_start else Subscription.Status(before).label,
+        after=subscription.get_status_display(),
+        effective_at=subscription.started_at if is_start else changed_at or now,
+        now=now,
+        actor=STRIPE,
+    )
 
 
 def bring_awaited_change(*, subscription_id: int, stripe_subscription: Mapping[str, Any], now: datetime) -> None:

@@ -65,7 +65,7 @@ class AllowanceRow:
     shared: str
 
 
-def subscription_sections(subscription: Subscription, *, now: datetime) -> Mapping[str, Any]:
+def subscription_sections(subscription: Subscription, *, now: datetime) -> dict[str, Any]:
     """Everything the page of a subscription shows above its fields."""
     is_over = subscription.status in ENDED
     return {

@@ -33,11 +33,11 @@ def split_period(period: BillingPeriod, *, subscription: Subscription, at: datet
     of_whole = _part_of_whole(subscription, period)
     period.ends_at = at
     period.save(update_fields=["ends_at"])
-    _accrue(period, now=now)
+    accrue_part(period, now=now)
     items = [Item(subscription.plan_version, subscription.seats), *add_ons_at(subscription, at)]
     rows = _rows_after(period, allowances_of(items, at=at), words=_words(period, items), part=part, of_whole=of_whole)
     rest = open_period(subscription, starts_at=at, ends_at=ends_at, kind=period.kind, allowances=rows)
-    _accrue(rest, now=now)
+    accrue_part(rest, now=now)
     return rest
 
 
@@ -142,7 +142,7 @@ def _before_cap(rows: list[PeriodAllowance]) -> int:
     return next((place for place, row in enumerate(rows) if row.measure == Measure.CAP), len(rows))
 
 
-def _accrue(period: BillingPeriod, *, now: datetime) -> None:
+def accrue_part(period: BillingPeriod, *, now: datetime) -> None:
     """Rate each part by its own terms at once; what cannot be rated now is tried again by the next run."""
     try:
         accrue_period(period_id=period.pk, now=now)

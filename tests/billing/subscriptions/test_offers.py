@@ -9,8 +9,9 @@ import pytest
 
 from billing.catalog.models import Plan, PlanVersion, Rate
 from billing.stripe.errors import NotYetKnown
-from billing.subscriptions.at_stripe import calendar_anchor, seats_at_stripe, shows_nothing_new, terms_from
+from billing.subscriptions.at_stripe import calendar_anchor, seats_at_stripe, terms_from
 from billing.subscriptions.changes import apply_change, ask_for_change
+from billing.subscriptions.following import shows_nothing_new
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.opening import Item
 from billing.subscriptions.operations import (
@@ -210,8 +211,11 @@ class TestChanges:
 
         assert seats_at_stripe(snapshot, "price_1") == 4
         assert seats_at_stripe(snapshot, "price_3") == 9
-        assert shows_nothing_new(subscription, snapshot)
-        assert not shows_nothing_new(subscription, {**snapshot, "metadata": {"terms_from": "1793000000"}})
+        ours = {"status": "active", "items": {"data": items[1:]}}
+        assert shows_nothing_new(subscription, ours)
+        assert not shows_nothing_new(subscription, {**ours, "metadata": {"terms_from": "1793000000"}})
+        # An item that is not ours is something to look at: somebody added it at Stripe.
+        assert not shows_nothing_new(subscription, snapshot)
         assert Plan.objects.filter(versions=version).exists()
 
     def test_a_charge_of_a_whole_period_is_not_divided(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,92 @@
+"""
+The end of a subscription: its last period ends at that second, never later, and its usage is ordered onto a closing
+invoice. Inside the caller's transaction, with customer and subscription locked.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from billing.subscriptions.change_models import ScheduledChange, SubscriptionEvent
+from billing.subscriptions.history import DASHBOARD, STRIPE, Asked, record, waiting_request
+from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.subscriptions.opening import cadence_of, open_period
+from billing.subscriptions.queries import latest_period
+from billing.subscriptions.splitting import accrue_part
+
+TASK = "task:end_subscriptions"
+# A period has a length: one that would end where it begins is as long as Stripe's clock is fine.
+SHORTEST = timedelta(seconds=1)
+# Stripe began a little after us: so much past the end of our last period is no period of its own.
+DRIFT_MAX = timedelta(hours=1)
+
+
+def ended_instant(stripe_subscription: Mapping[str, Any], *, now: datetime) -> datetime:
+    """When Stripe says it ended."""
+    second = stripe_subscription.get("ended_at") or stripe_subscription.get("canceled_at")
+    return datetime.fromtimestamp(int(second), tz=UTC) if second else now.replace(microsecond=0)
+
+
+def end(subscription: Subscription, stripe_subscription: Mapping[str, Any], *, status: str, now: datetime) -> None:
+    """Bring the end that Stripe tells of: the status, the last period, its closing invoice, and what was scheduled."""
+    ended_at = ended_instant(stripe_subscription, now=now)
+    request = waiting_request(subscription, Asked.CANCEL)
+    was_planned = subscription.cancel_at is not None and request is None
+    before, status_before = subscription.get_status_display(), subscription.status
+    subscription.status, subscription.ended_at, subscription.paused_from = status, ended_at, None
+    subscription.save(update_fields=["status", "ended_at", "paused_from"])
+    record(
+        subscription,
+        SubscriptionEvent.Kind.ENDED,
+        before=before,
+        after=subscription.get_status_display(),
+        effective_at=ended_at,
+        now=now,
+        request=request,
+        actor=_who(subscription, was_planned=was_planned, before=status_before),
+    )
+    ScheduledChange.objects.filter(subscription=subscription, state=ScheduledChange.State.WAITING).update(
+        state=ScheduledChange.State.CANCELLED, settled_at=now, settled_by=TASK, detail="The subscription ended."
+    )
+    last = end_periods(subscription, ended_at=ended_at, now=now)
+    if last is not None:
+        # Of a trial or a pause too: usage of the part before it may be on no invoice yet.
+        order_closing(last, now=now)
+
+
+def end_periods(subscription: Subscription, *, ended_at: datetime, now: datetime) -> BillingPeriod | None:
+    """
+    Let the periods end with the subscription and return the last one: cut where it is longer, and opened where a
+    renewal of which we have not heard lies before the end.
+    """
+    latest = latest_period(subscription.pk)
+    if latest is None:
+        return None
+    while latest.ends_at + DRIFT_MAX < ended_at:
+        following = cadence_of(subscription).after(latest.ends_at)
+        ends_at = ended_at if following + DRIFT_MAX >= ended_at else following
+        latest = open_period(subscription, starts_at=latest.ends_at, ends_at=ends_at)
+    ends_at = max(ended_at, latest.starts_at + SHORTEST)
+    if ends_at < latest.ends_at and latest.state == BillingPeriod.State.OPEN:
+        latest.ends_at = ends_at
+        latest.save(update_fields=["ends_at"])
+        accrue_part(latest, now=now)
+    return latest
+
+
+def order_closing(period: BillingPeriod, *, now: datetime) -> None:
+    """Order the invoice of what was used until the end; once for a period, whoever asks."""
+    from billing.invoicing.orders.operations import order_closing_invoice  # noqa: PLC0415  (it imports this room)
+
+    if period.state == BillingPeriod.State.OPEN:
+        order_closing_invoice(period=period, actor=TASK, now=now)
+
+
+def _who(subscription: Subscription, *, was_planned: bool, before: str) -> str:
+    """Who ended it where nobody asked us just now: whoever planned it, Stripe's own rules, or the dashboard."""
+    if was_planned:
+        planned = subscription.events.filter(kind=SubscriptionEvent.Kind.CANCEL_PLANNED).last()
+        if planned is not None:
+            return planned.actor
+    is_unpaid = before in (Subscription.Status.INCOMPLETE, Subscription.Status.PAST_DUE, Subscription.Status.UNPAID)
+    return STRIPE if is_unpaid else DASHBOARD

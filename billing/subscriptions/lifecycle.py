@@ -1,0 +1,211 @@
+"""
+Pausing, resuming and ending a subscription, taking a planned end back, and ending a trial: what is asked for is
+committed, Stripe is told, and its object brings the effect here, whether as the answer or as the webhook.
+
+None of these runs inside a transaction. Said twice with one key each is done once. Each raises SubscriptionNotFound,
+ChangeRefused naming the remedy, and what outbox.perform raises.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from billing.catalog.models import Alignment
+from billing.stripe import outbox
+from billing.stripe.models import OutboxIntent
+from billing.subscriptions.changes import require_steerable
+from billing.subscriptions.errors import ChangeRefused, SubscriptionNotFound
+from billing.subscriptions.history import Asked, ask, next_reading, purpose_of, record_unless_done
+from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.subscriptions.opening import cadence_of
+from billing.subscriptions.operations import project_subscription
+from billing.subscriptions.queries import latest_period
+from billing.subscriptions.scheduling import schedule_resumption
+
+StripeDict = dict[str, Any]
+Build = Callable[[Subscription], StripeDict]
+VOID = {"pause_collection": {"behavior": "void"}}
+
+
+def pause(
+    *,
+    subscription_id: int,
+    until: datetime | None = None,
+    actor: str,
+    reason: str,
+    idempotency_key: str,
+    now: datetime,
+) -> Subscription:
+    """
+    Pause from now on, `until` an instant or until somebody resumes it: nothing is billed, all usage is included.
+
+    Usage until now goes onto the next invoice. The fee of the period was paid in advance and is not given back.
+    """
+
+    def build(found: Subscription) -> StripeDict:
+        if found.paused_from is not None:
+            raise ChangeRefused(f"{found} is paused since {found.paused_from:%d %b %Y %H:%M} UTC already")
+        if found.status not in (Subscription.Status.ACTIVE, Subscription.Status.PAST_DUE):
+            raise ChangeRefused(f"{found} is {found.get_status_display().lower()}; only a live one can be paused")
+        if until is not None and until <= now:
+            raise ChangeRefused("it would end before it begins; name an instant that is ahead", field="until")
+        return VOID
+
+    told = {"until": None if until is None else until.isoformat()}
+    paused = _tell(
+        subscription_id, Asked.PAUSE, build, asked=told, actor=actor, reason=reason, key=idempotency_key, now=now
+    )
+    if until is not None and until > now:
+        schedule_resumption(
+            subscription_id=subscription_id,
+            effective_at=until,
+            actor=actor,
+            reason=reason,
+            idempotency_key=f"until:{idempotency_key}",
+            now=now,
+        )
+    return paused
+
+
+def resume(*, subscription_id: int, actor: str, reason: str, idempotency_key: str, now: datetime) -> Subscription:
+    """
+    End a pause now. Within the period whose fee was paid, the rest of it goes on; after a renewal that was void, a
+    whole period begins now and is billed at once (with a calendar, the next one is the first to be billed).
+    """
+
+    def build(found: Subscription) -> StripeDict:
+        if found.status == Subscription.Status.PAUSED:
+            raise ChangeRefused(
+                f"{found} was paused by Stripe as its trial ended without a card: let the customer add one, and resume"
+                " it in Stripe's dashboard"
+            )
+        if found.paused_from is None:
+            raise ChangeRefused(f"{found} is not paused")
+        params: StripeDict = {"pause_collection": ""}
+        if found.plan_version.alignment == Alignment.ANCHOR and _was_renewed_since(found, found.paused_from, now=now):
+            params |= {"billing_cycle_anchor": "now", "proration_behavior": "none"}
+        return params
+
+    return _tell(
+        subscription_id, Asked.RESUME, build, asked={}, actor=actor, reason=reason, key=idempotency_key, now=now
+    )
+
+
+def cancel(
+    *, subscription_id: int, prorate: bool, actor: str, reason: str, idempotency_key: str, now: datetime
+) -> Subscription:
+    """
+    End a subscription now: its open period ends at that second, and a closing invoice has the usage until then.
+
+    `prorate` credits the fee of the time that is left, by Stripe, to the customer's balance. What prorations of earlier
+    changes still wait for an invoice get one now: without it Stripe would drop them.
+    """
+
+    def build(found: Subscription) -> StripeDict:
+        return {"prorate": prorate, "invoice_now": True}
+
+    return _tell(
+        subscription_id,
+        Asked.CANCEL,
+        build,
+        asked={"prorate": prorate},
+        actor=actor,
+        reason=reason,
+        key=idempotency_key,
+        now=now,
+        operation="subscriptions.cancel",
+    )
+
+
+def cancel_at_period_end(
+    *, subscription_id: int, actor: str, reason: str, idempotency_key: str, now: datetime
+) -> Subscription:
+    """Let a subscription end with its current period; until then it can be taken back."""
+
+    def build(found: Subscription) -> StripeDict:
+        if found.cancel_at is not None:
+            raise ChangeRefused(f"{found} ends {found.cancel_at:%d %b %Y %H:%M} UTC already")
+        return {"cancel_at_period_end": True}
+
+    return _tell(
+        subscription_id, Asked.CANCEL_LATER, build, asked={}, actor=actor, reason=reason, key=idempotency_key, now=now
+    )
+
+
+def undo_cancellation(
+    *, subscription_id: int, actor: str, reason: str, idempotency_key: str, now: datetime
+) -> Subscription:
+    """Take a planned end back; after the end there is only `starting.reactivate`."""
+
+    def build(found: Subscription) -> StripeDict:
+        if found.cancel_at is None:
+            raise ChangeRefused(f"no end of {found} is planned; there is nothing to take back")
+        return {"cancel_at": ""}
+
+    return _tell(
+        subscription_id, Asked.UNDO_CANCEL, build, asked={}, actor=actor, reason=reason, key=idempotency_key, now=now
+    )
+
+
+def end_trial(*, subscription_id: int, actor: str, reason: str, idempotency_key: str, now: datetime) -> Subscription:
+    """End a trial now: the first period that costs something begins, and Stripe bills its fee at once."""
+
+    def build(found: Subscription) -> StripeDict:
+        if found.status != Subscription.Status.TRIALING:
+            raise ChangeRefused(f"{found} is {found.get_status_display().lower()} and in no trial")
+        return {"trial_end": "now"}
+
+    return _tell(
+        subscription_id, Asked.END_TRIAL, build, asked={}, actor=actor, reason=reason, key=idempotency_key, now=now
+    )
+
+
+def _tell(
+    subscription_id: int,
+    kind: str,
+    build: Build,
+    *,
+    asked: StripeDict,
+    actor: str,
+    reason: str,
+    key: str,
+    now: datetime,
+    operation: str = "subscriptions.update",
+) -> Subscription:
+    """Commit what is asked for, tell Stripe once, and bring what it answers. A repeat asks for just the same again."""
+    found = Subscription.objects.select_related("customer", "plan_version__plan").filter(pk=subscription_id).first()
+    if found is None:
+        raise SubscriptionNotFound(f"there is no subscription {subscription_id}")
+    known = OutboxIntent.objects.filter(purpose=purpose_of(subscription_id, kind, key)).first()
+    if known is None:
+        require_steerable(found)
+    params = known.params if known is not None else build(found)
+    request = ask(
+        subscription=found,
+        kind=kind,
+        idempotency_key=key,
+        asked=asked,
+        effective_at=now.replace(microsecond=0),
+        actor=actor,
+        reason=reason,
+        now=now,
+    )
+    reading = next_reading()
+    answer = outbox.perform(
+        purpose=request.purpose,
+        operation=operation,
+        target=found.stripe_subscription_id or "",
+        params=params,
+        now=now,
+    )
+    project_subscription(answer, now=now, reading=reading)
+    record_unless_done(request, now=now)
+    return Subscription.objects.get(pk=subscription_id)
+
+
+def _was_renewed_since(subscription: Subscription, paused_from: datetime, *, now: datetime) -> bool:
+    """Whether a period began in the pause: its renewal is void, so nobody paid for it."""
+    latest = latest_period(subscription.pk)
+    if latest is None or latest.kind != BillingPeriod.Kind.PAUSED:
+        return False
+    return cadence_of(subscription).containing(now)[0] > paused_from

@@ -18,12 +18,14 @@ ON_SERVICES = (
     "imports",
     "storm",
     "close",
+    "month_end",
     "ledger",
     "ledger_api",
     "ledger_audit",
     "windows",
     "rating",
     "backtest",
+    "webhook",
 )
 WITHOUT_SERVICES = ("stripe_sandbox",)
 BENCHMARKS = (*ON_SERVICES, *WITHOUT_SERVICES)

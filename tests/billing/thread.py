@@ -60,6 +60,10 @@ class Crash(BaseException):
     """The process died here: no handler of ours may see it."""
 
 
+class Restless(AssertionError):
+    """Something still moved when the rounds were over."""
+
+
 class Crasher:
     """Kills the work before a statement chosen by chance, `crashes_max` times. Wraps the database connection."""
 
@@ -193,10 +197,11 @@ class Thread:
         shuffle: random.Random | None = None,
         is_closing: bool = True,
         aggregated_until: datetime | None = None,
+        rounds_max: int = ROUNDS_MAX,
     ) -> None:
-        """Deliver events, project them and advance closes until nothing moves any more."""
+        """Deliver events, project them and advance closes until nothing moves any more. Raises Restless."""
         catch_up_windows(now=aggregated_until or self.now)
-        for _ in range(ROUNDS_MAX):
+        for _ in range(rounds_max):
             events = self.new_events() * copies
             if shuffle is not None:
                 shuffle.shuffle(events)
@@ -206,7 +211,7 @@ class Thread:
             done = self._project() + (self._close() if is_closing else 0)
             if not done and not events:
                 return
-        raise AssertionError("the world does not come to rest")
+        raise Restless("the world does not come to rest")
 
     def _project(self) -> int:
         due = inbox.due_event_ids(now=self.now, limit=1000)

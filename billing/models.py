@@ -2,6 +2,7 @@
 
 from billing.accounting.models import ManualEntry, ManualEntryDecision
 from billing.accounting.reports.models import FinanceReport
+from billing.api.models import ApiWrite
 from billing.catalog.models import Allowance, Plan, PlanVersion, Product, Rate, RateCard
 from billing.customers.models import Customer
 from billing.invoicing.models import (
@@ -16,6 +17,11 @@ from billing.invoicing.models import (
     LateCreditLine,
     PrepaidPurchase,
 )
+from billing.invoicing.orders.models import InvoiceOrder, InvoiceOrderLine
+from billing.invoicing.proofs.models import InvoiceProof, InvoiceVerification
+from billing.invoicing.release_models import InvoiceCloseRelease
+from billing.invoicing.requests.models import InvoiceRequest, InvoiceRequestDecision
+from billing.payments.disputing.models import DisputeAcceptance, DisputeAcceptanceDecision, DisputeEvidence
 from billing.payments.models import (
     BalanceTransaction,
     CreditNoteRefund,
@@ -25,6 +31,17 @@ from billing.payments.models import (
     Payout,
     Refund,
 )
+from billing.payments.recovery.models import (
+    Message,
+    PaymentCard,
+    RecoveryCase,
+    RecoveryPolicy,
+    RecoveryPolicyChoice,
+    RecoveryStep,
+    WriteOffDecision,
+    WriteOffRequest,
+)
+from billing.payments.refunding.models import RefundBatch, RefundDecision, RefundRequest
 from billing.rating.models import (
     AllowanceDrawdown,
     GrantDrawdown,
@@ -46,20 +63,44 @@ from billing.rollouts.models.rollouts import (
     RolloutStage,
 )
 from billing.rollouts.models.shadow import ShadowPeriod, ShadowPoint, ShadowRating
-from billing.stripe.models import InboxEvent, OutboxIntent
+from billing.stripe.inbox_models import InboxFailure, InboxReplay, InboxReplayedEvent, MirrorRebuild, PollPosition
+from billing.stripe.models import InboxEvent, OutboxAttempt, OutboxIntent, StripeAccount
+from billing.subscriptions.change_models import (
+    ChangeOutcome,
+    ChangePreview,
+    ChangePreviewLine,
+    ScheduledChange,
+    SubscriptionEvent,
+    SubscriptionRequest,
+)
 from billing.subscriptions.models import BillingPeriod, PeriodAddOn, PeriodAllowance, Subscription, SubscriptionAddOn
+from billing.teams.models import (
+    BillingGroup,
+    GroupMembership,
+    Member,
+    Membership,
+    SeatAssignment,
+    SeatOrder,
+    TeamChange,
+    TeamPolicy,
+)
 
 __all__ = [
     "AbsorbedUsage",
     "Allowance",
     "AllowanceDrawdown",
+    "ApiWrite",
     "ApprovalDecision",
     "ApprovalRequest",
     "Backtest",
     "BacktestLine",
     "BacktestPart",
     "BalanceTransaction",
+    "BillingGroup",
     "BillingPeriod",
+    "ChangeOutcome",
+    "ChangePreview",
+    "ChangePreviewLine",
     "CreditNote",
     "CreditNoteLine",
     "CreditNoteRefund",
@@ -67,43 +108,81 @@ __all__ = [
     "CustomerBalanceTransaction",
     "Discrepancy",
     "Dispute",
+    "DisputeAcceptance",
+    "DisputeAcceptanceDecision",
+    "DisputeEvidence",
     "FinanceReport",
     "GrantDrawdown",
+    "GroupMembership",
     "InboxEvent",
+    "InboxFailure",
+    "InboxReplay",
+    "InboxReplayedEvent",
     "Invoice",
     "InvoiceClose",
+    "InvoiceCloseRelease",
     "InvoiceCloseStep",
     "InvoiceLine",
+    "InvoiceOrder",
+    "InvoiceOrderLine",
+    "InvoiceProof",
+    "InvoiceRequest",
+    "InvoiceRequestDecision",
+    "InvoiceVerification",
     "LateCorrection",
     "LateCreditLine",
     "LateProgress",
     "LateUsage",
     "ManualEntry",
     "ManualEntryDecision",
+    "Member",
+    "Membership",
+    "Message",
+    "MirrorRebuild",
+    "OutboxAttempt",
     "OutboxIntent",
     "Payment",
+    "PaymentCard",
     "Payout",
     "PeriodAddOn",
     "PeriodAllowance",
     "Plan",
     "PlanVersion",
+    "PollPosition",
     "PrepaidPurchase",
     "Product",
     "Rate",
     "RateCard",
     "ReconciliationRun",
+    "RecoveryCase",
+    "RecoveryPolicy",
+    "RecoveryPolicyChoice",
+    "RecoveryStep",
     "Refund",
+    "RefundBatch",
+    "RefundDecision",
+    "RefundRequest",
     "Rollout",
     "RolloutCheck",
     "RolloutEvent",
     "RolloutLimits",
     "RolloutMove",
     "RolloutStage",
+    "ScheduledChange",
+    "SeatAssignment",
+    "SeatOrder",
     "ShadowPeriod",
     "ShadowPoint",
     "ShadowRating",
+    "StripeAccount",
     "Subscription",
     "SubscriptionAddOn",
+    "SubscriptionEvent",
+    "SubscriptionRequest",
+    "TeamChange",
+    "TeamPolicy",
     "UsageAccrual",
     "UsageAccrualLine",
+    "WriteOffDecision",
+    "WriteOffRequest",
 ]

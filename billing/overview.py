@@ -5,47 +5,33 @@ Each figure leads to the list it was added up from. What the reader may not open
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, Max, Min, Q, Sum
+from django.db.models import Count, Max, Q, Sum
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
-from django.urls import reverse
 
-from billing.accounting import manual_entries
 from billing.admin_links import list_url
 from billing.charts import TOKENS, Chart, grouped_days, money_axis, stacked_days
+from billing.figures import Figure, tone_of
 from billing.invoicing.models import Invoice, InvoiceClose
 from billing.invoicing.page import PAST_DUE
 from billing.invoicing.rounding import from_minor
-from billing.money_text import exact_text, minor_text, quantity_text
+from billing.machine_health import health_figures, last_run, sees_usage, whole_seconds
+from billing.money_text import exact_text, minor_text
 from billing.payments.models import Payment
-from billing.rating.models import LateUsage, UsageAccrual
-from billing.reconciliation.models import ReconciliationRun
-from billing.stripe.models import InboxEvent, OutboxIntent
+from billing.rating.models import UsageAccrual
+from billing.stripe.models import InboxEvent
 from config import clock
 from metering import queries as metering_queries
 
 DAYS_SHOWN = 35
 ROWS_SHOWN = 8
 CHART_SECONDS = 60
-LAG_MAX = timedelta(minutes=5)
 May = Callable[[str], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One number with its name, its colour, and the list it is made of."""
-
-    name: str
-    value: str
-    note: str = ""
-    url: str = ""
-    tone: str = "plain"
 
 
 def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +42,7 @@ def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
     sees_invoices = may("billing.view_invoice")
     return {
         **context,
-        "usage_chart": _cached("usage", until, lambda: usage_chart(days)) if _sees_usage(may) else None,
+        "usage_chart": _cached("usage", until, lambda: usage_chart(days)) if sees_usage(may) else None,
         "money_chart": _cached("money", until, lambda: money_chart(days)) if sees_invoices else None,
         "earlier": until - timedelta(days=DAYS_SHOWN),
         "later": until + timedelta(days=DAYS_SHOWN) if until < now.date() else None,
@@ -66,14 +52,10 @@ def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
         ],
         "health_figures": health_figures(may=may, now=now),
         "past_due": past_due_invoices() if sees_invoices else None,
-        "held_closes": held_closes() if may("billing.view_invoiceclose") else None,
+        "held_closes": held_closes(now=now) if may("billing.view_invoiceclose") else None,
         "failed_events": failed_events() if may("billing.view_inboxevent") else None,
         "last_run": last_run() if may("billing.view_reconciliationrun") else None,
     }
-
-
-def _sees_usage(may: May) -> bool:
-    return may("metering.view_aggregationwindow")
 
 
 def _cached(name: str, until: date, make: Callable[[], Chart]) -> Chart:
@@ -186,7 +168,9 @@ def invoice_figures() -> list[Figure]:
             Figure("Invoiced", minor_text(row["total"], currency), invoices, list_url("billing.invoice")),
             Figure("Collected", minor_text(row["paid"], currency), "", _invoices(status__exact="paid"), "good"),
             Figure("Open", minor_text(row["open"], currency), "", _invoices(status__exact="open"), "waiting"),
-            Figure("Past due", minor_text(row["late"], currency), late, _invoices(past_due="yes"), _bad(row["late"])),
+            Figure(
+                "Past due", minor_text(row["late"], currency), late, _invoices(past_due="yes"), tone_of(row["late"])
+            ),
         ]
     return figures
 
@@ -199,141 +183,18 @@ def _invoices(**filters: object) -> str:
     return list_url("billing.invoice", **filters)
 
 
-def health_figures(*, may: May, now: datetime) -> list[Figure]:
-    """How far behind, whether everything was counted, and what stands still."""
-    figures = []
-    if _sees_usage(may):
-        figures += [_lag(now), _conservation(may)]
-    if may("metering.view_alarm"):
-        figures.append(_alarms())
-    if may("billing.view_reconciliationrun"):
-        figures.append(_discrepancies())
-    if may("billing.view_invoiceclose"):
-        held = InvoiceClose.objects.exclude(held_reason="").count()
-        figures.append(Figure("Held closes", str(held), _held_note(held), _held_url(), _bad(held)))
-    if may("billing.view_lateusage"):
-        figures.append(_late_usage())
-    if may("billing.approve_manualentry"):
-        figures.append(_second_person())
-    if may("billing.view_inboxevent"):
-        figures += [_inbox(now), _outbox()]
-    return figures
-
-
-def _lag(now: datetime) -> Figure:
-    through = metering_queries.aggregated_through()
-    if through == metering_queries.NEVER:
-        return Figure(
-            "Usage is counted", "not yet", "no window was made so far", list_url("metering.aggregationwindow")
-        )
-    return Figure(
-        "Usage lags behind",
-        str(_whole_seconds(now - through)),
-        f"complete through {through:%d %b %H:%M:%S} UTC",
-        list_url("metering.aggregationwindow"),
-        "bad" if now - through > LAG_MAX else "good",
-    )
-
-
-def _conservation(may: May) -> Figure:
-    """Every pair of an event and a meter is counted, or excluded with a reason. Leads to the page that recomputes it,
-    or for those who may not open that to the events."""
-    found = metering_queries.conservation()
-    excluded = sum(found.excluded.values())
-    lost = found.pairs - found.counted - excluded
-    note = f"{quantity_text(Decimal(found.counted))} counted, {quantity_text(Decimal(excluded))} excluded with a reason"
-    value = "all counted" if lost == 0 else f"{lost} lost"
-    proof = may("metering.view_aggregationadvance")
-    url = reverse("admin:metering_conservation") if proof else list_url("metering.usageevent")
-    return Figure("Events × meters", value, note, url, "good" if lost == 0 else "bad")
-
-
-def _alarms() -> Figure:
-    number = sum(metering_queries.open_alarms().values())
-    note = "usage, or what counts it, is not as expected" if number else "usage is as expected"
-    return Figure("Open alarms", str(number), note, list_url("metering.alarm", state="open"), _bad(number))
-
-
-def _discrepancies() -> Figure:
-    run = last_run()
-    if run is None:
-        return Figure("Discrepancies", "never compared", "", list_url("billing.reconciliationrun"), "waiting")
-    return Figure(
-        "Discrepancies",
-        str(run.discrepancy_count),
-        f"{quantity_text(Decimal(run.checked))} pairs of figures compared, {run.started_at:%d %b %H:%M}",
-        list_url("billing.discrepancy", run__id__exact=run.pk),
-        "bad" if run.discrepancy_count else "good",
-    )
-
-
-def _whole_seconds(passed: timedelta) -> timedelta:
-    return timedelta(seconds=max(0, passed // timedelta(seconds=1)))
-
-
-def _inbox(now: datetime) -> Figure:
-    states = InboxEvent.objects.exclude(state="done").aggregate(
-        failed=Count("pk", filter=Q(state__in=("failed", "dead"))),
-        waiting=Count("pk", filter=Q(state__in=("received", "processing"))),
-        oldest=Min("received_at", filter=Q(state__in=("received", "processing"))),
-    )
-    note = f"{states['waiting']} waiting"
-    if states["oldest"] is not None:
-        note += f", the oldest for {_whole_seconds(now - states['oldest'])}"
-    url = list_url("billing.inboxevent", state__in="failed,dead")
-    return Figure("Failed inbox events", str(states["failed"]), note, url, _bad(states["failed"]))
-
-
-def _outbox() -> Figure:
-    counts = OutboxIntent.objects.exclude(state="succeeded").aggregate(
-        refused=Count("pk", filter=Q(state="refused")), intended=Count("pk", filter=Q(state="intended"))
-    )
-    url = list_url("billing.outboxintent", state__exact="refused")
-    return Figure(
-        "Refused by Stripe", str(counts["refused"]), f"{counts['intended']} on the way", url, _bad(counts["refused"])
-    )
-
-
-def _late_usage() -> Figure:
-    number = LateUsage.objects.filter(state=LateUsage.State.DECISION).count()
-    url = list_url("billing.lateusage", state__exact=LateUsage.State.DECISION)
-    note = "usage of periods that were invoiced before it came"
-    return Figure("Late usage to decide", str(number), note, url, "waiting" if number else "good")
-
-
-def _second_person() -> Figure:
-    number = manual_entries.waiting().count()
-    url = list_url("billing.manualentry", state="waiting")
-    note = "manual entries above what one person may move alone"
-    return Figure("Waiting for a second person", str(number), note, url, "waiting" if number else "good")
-
-
-def _bad(number: int) -> str:
-    return "bad" if number else "good"
-
-
-def _held_note(held: int) -> str:
-    return "a person has to look" if held else "nothing waits for a person"
-
-
-def _held_url() -> str:
-    return list_url("billing.invoiceclose", held="yes")
-
-
 def past_due_invoices() -> list[Invoice]:
     found = Invoice.objects.filter(PAST_DUE).select_related("customer")
     return list(found.order_by("-amount_remaining_minor", "-id")[:ROWS_SHOWN])
 
 
-def held_closes() -> list[InvoiceClose]:
+def held_closes(*, now: datetime) -> list[tuple[InvoiceClose, timedelta | None]]:
+    """Each with its age, the oldest first."""
     found = InvoiceClose.objects.exclude(held_reason="").select_related("invoice__customer")
-    return list(found.order_by("-id")[:ROWS_SHOWN])
+    rows = found.order_by("held_at", "id")[:ROWS_SHOWN]
+    return [(close, None if close.held_at is None else whole_seconds(now - close.held_at)) for close in rows]
 
 
 def failed_events() -> list[InboxEvent]:
     found = InboxEvent.objects.filter(state__in=("failed", "dead")).defer("payload")
     return list(found.order_by("-received_at", "event_id")[:ROWS_SHOWN])
-
-
-def last_run() -> ReconciliationRun | None:
-    return ReconciliationRun.objects.filter(finished_at__isnull=False).order_by("-started_at", "-id").first()

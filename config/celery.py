@@ -50,12 +50,21 @@ app.conf.beat_schedule = {
     "advance aggregation windows": every(5, "metering.tasks.task_advance_windows"),
     "go on with corrections of usage": every(10, "metering.tasks.task_continue_corrections"),
     "sweep the Stripe inbox": every(5, "billing.stripe.tasks.task_sweep_inbox"),
+    "sweep the Stripe outbox": every(60, "billing.stripe.tasks.task_sweep_outbox"),
     "sweep invoice closes": every(10, "billing.invoicing.tasks.task_sweep_closes"),
+    "carry out invoice orders": every(10, "billing.invoicing.tasks.task_carry_out_invoice_orders"),
+    "order threshold invoices": every(300, "billing.invoicing.tasks.task_order_threshold_invoices"),
+    "apply scheduled changes": every(30, "billing.subscriptions.tasks.task_apply_scheduled_changes"),
+    "compare changes with their invoices": every(300, "billing.subscriptions.tasks.task_compare_changes"),
     "accrue usage": every(60, "billing.rating.tasks.task_accrue_usage"),
     "rate shadows": every(60, "billing.rollouts.shadow.tasks.task_rate_shadows"),
     "settle late usage": every(60, "billing.invoicing.tasks.task_settle_late_usage"),
     "refresh the Stripe mirror": every(30, "billing.stripe.tasks.task_refresh_mirror"),
     "poll events Stripe could not deliver": every(300, "billing.stripe.tasks.task_poll_missed_events"),
+    "drop old payloads of Stripe events": {
+        "task": "billing.stripe.tasks.task_drop_old_payloads",
+        "schedule": crontab(hour="2", minute="45"),
+    },
     "take ledger snapshots": every(60, "ledger.tasks.task_take_snapshots"),
     "expire credit grants": every(300, "promotions.tasks.task_expire_grants"),
     "make event partitions ahead": {
@@ -71,8 +80,21 @@ app.conf.beat_schedule = {
     "thin figures of lag": {"task": "metering.tasks.task_thin_figures", "schedule": crontab(hour="2", minute="15")},
     # When little else is recorded: what began before the seal with an older instant is refused and has to begin again.
     "seal the journal": {"task": "ledger.tasks.task_seal_journal", "schedule": crontab(hour="4", minute="30")},
+    "settle seats of teams": every(60, "billing.teams.tasks.task_settle_seats"),
+    "verify a sample of yesterday's invoices": {
+        "task": "billing.invoicing.proofs.tasks.task_verify_invoices",
+        "schedule": crontab(hour="4", minute="40"),
+    },
     "go on with rollouts": every(300, "billing.rollouts.tasks.task_advance_rollouts"),
     "go on with backtests": every(30, "billing.rollouts.backtests.tasks.task_work_on_backtests"),
+    "recover payments": every(300, "billing.payments.recovery.tasks.task_recover_payments"),
+    "answer disputes": every(300, "billing.payments.disputing.tasks.task_answer_disputes"),
+    "send refunds": every(30, "billing.payments.refunding.tasks.task_send_refunds"),
+    "send e-mails": every(60, "billing.payments.recovery.tasks.task_send_messages"),
+    "warn of cards that expire": {
+        "task": "billing.payments.recovery.tasks.task_warn_of_card_expiry",
+        "schedule": crontab(hour="8", minute="0"),
+    },
     "reconcile": {"task": "billing.reconciliation.tasks.task_reconcile", "schedule": crontab(hour="5", minute="0")},
 }
 # Tasks live in rooms as well as in apps (billing/stripe/tasks.py), so each room with tasks is named.
@@ -85,11 +107,16 @@ app.autodiscover_tasks(
         "billing.subscriptions",
         "billing.rating",
         "billing.invoicing",
+        "billing.invoicing.proofs",
         "billing.payments",
+        "billing.payments.disputing",
+        "billing.payments.recovery",
+        "billing.payments.refunding",
         "billing.reconciliation",
         "billing.rollouts",
         "billing.rollouts.backtests",
         "billing.rollouts.shadow",
         "billing.stripe",
+        "billing.teams",
     ]
 )

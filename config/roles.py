@@ -22,6 +22,13 @@ def _view(app_label: str, *models: str) -> tuple[str, ...]:
 
 
 _CUSTOMERS = _view("billing", "customer", "subscription", "billingperiod")
+# Asked of a customer's contract: what moves money by it is prorated by Stripe and compared with what was said before.
+_SUBSCRIBING = (
+    "billing.create_subscription",
+    "billing.edit_subscription_terms",
+    "billing.pause_subscription",
+    "billing.cancel_subscription",
+)
 _PRICES = _view("billing", "plan", "planversion", "ratecard", "rate")
 _PRICING = ("billing.edit_catalogue",)
 _CORRECTIONS = _view("metering", "correction")
@@ -33,13 +40,32 @@ _RATED_USAGE = _view("billing", "usageaccrual", "usageaccrualline", "grantdrawdo
 _INVOICES = _view(
     "billing", "invoice", "invoiceline", "invoiceclose", "invoiceclosestep", "creditnote", "creditnoteline"
 )
+# That it was proved is for everybody to see and to try; the raw events behind it leave the house by finance alone.
+_PROOFS = (*_view("billing", "invoiceproof"), "billing.verify_invoiceproof")
+_ORDERED = _view("billing", "invoiceorder", "invoicerequest", "invoicecloserelease")
+# What an answer to a customer needs; above the limit of one person it waits for finance, which alone voids and lets go.
+_INVOICE_WISHES = ("billing.order_one_off_invoice", "billing.credit_invoice")
 _PAYMENTS = _view("billing", "payment", "refund", "dispute", "customerbalancetransaction")
+# Anybody who answers a customer sees what became of a payment that failed, and may give a little back alone.
+_RECOVERY = (
+    *_view("billing", "recoverycase", "message", "paymentcard", "refundrequest"),
+    "billing.request_refund",
+)
+_GIVING_BACK = (
+    *_view("billing", "recoverypolicy", "refundbatch", "writeoffrequest", "disputeacceptance"),
+    "billing.answer_dispute",
+    "billing.request_refundbatch",
+    "billing.approve_refund",
+    "billing.decide_writeoff",
+)
 _USAGE = _view("metering", "usageevent", "aggregationwindow", "meter")
 # One customer's statement is for who answers that customer, all accounts only for who keeps the books and the machine.
 _STATEMENT = ("ledger.view_customer_statement",)
 _LEDGER = (*_view("ledger", "account", "journalentry", "posting", "periodclosing", "seal"), *_STATEMENT)
 _RECONCILIATION = _view("billing", "reconciliationrun", "discrepancy")
-_STRIPE = _view("billing", "inboxevent", "outboxintent")
+_STRIPE = (*_view("billing", "inboxevent", "inboxreplay", "pollposition", "mirrorrebuild"), "billing.view_mirror")
+# A write to Stripe that did not end well: found by whoever keeps the machine, or by whoever misses the money.
+_OUTBOX = (*_view("billing", "outboxintent"), "billing.redrive_outboxintent")
 _ROLLOUTS = _view("billing", "approvalrequest", "rollout", "rolloutmove")
 # Who proposes terms, and who brings them to customers; finance alone decides about them.
 _PROPOSING = (
@@ -63,6 +89,10 @@ _MANUAL_ENTRIES = (
     "billing.approve_manualentry",
 )
 
+# Who is in a team: seen by everybody, changed by who speaks with customers; what was is corrected by finance.
+_TEAMS = _view("billing", "member", "billinggroup", "teamchange")
+_TEAM_CHANGES = ("billing.edit_team",)
+
 CUSTOMER_SUCCESS, FINANCE, ENGINEERING = "Customer success", "Finance", "Engineering"
 
 ROLES: Mapping[str, frozenset[str]] = {
@@ -70,17 +100,24 @@ ROLES: Mapping[str, frozenset[str]] = {
     CUSTOMER_SUCCESS: frozenset(
         (
             *_CUSTOMERS,
+            *_TEAMS,
+            *_TEAM_CHANGES,
             *_PRICES,
             *_PROVING,
             *_USAGE,
             *_CORRECTIONS,
             *_RATED_USAGE,
             *_INVOICES,
+            *_PROOFS,
+            *_ORDERED,
+            *_INVOICE_WISHES,
             *_PAYMENTS,
+            *_RECOVERY,
             *_STATEMENT,
             *_CREDIT,
             *_CUSTOMER_ADJUSTMENTS,
             *_ROLLOUTS,
+            *_SUBSCRIBING,
             "billing.pin_subscription",
         )
     ),
@@ -88,6 +125,9 @@ ROLES: Mapping[str, frozenset[str]] = {
     FINANCE: frozenset(
         (
             *_CUSTOMERS,
+            *_TEAMS,
+            *_TEAM_CHANGES,
+            "billing.correct_team",
             *_PRICES,
             *_PROVING,
             *_SHADOWING,
@@ -96,7 +136,15 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_CORRECTIONS,
             *_RATED_USAGE,
             *_INVOICES,
+            *_PROOFS,
+            *_ORDERED,
+            *_INVOICE_WISHES,
+            "billing.void_invoice",
+            "billing.approve_invoicerequest",
+            "billing.release_invoiceclose",
             *_PAYMENTS,
+            *_RECOVERY,
+            *_GIVING_BACK,
             *_view("billing", "balancetransaction", "payout"),
             *_LEDGER,
             "ledger.close_period",
@@ -104,20 +152,24 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_MANUAL_ENTRIES,
             "billing.decide_lateusage",
             *_ROLLOUTS,
+            *_SUBSCRIBING,
             *_PRICING,
             *_PROPOSING,
             "billing.decide_approval",
             *_CREDIT,
             *_RECONCILIATION,
+            *_OUTBOX,
             # The proof that every event was counted.
             *_view("metering", "aggregationadvance"),
             "billing.view_financereport",
+            "billing.export_invoiceproof",
         )
     ),
     # Keeps the machine going: may process an event again, cannot give value away and sees no card payments.
     ENGINEERING: frozenset(
         (
             *_CUSTOMERS,
+            *_TEAMS,
             *_PRICES,
             *_PROVING,
             *_SHADOWING,
@@ -130,9 +182,12 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_CORRECTIONS,
             *_RATED_USAGE,
             *_INVOICES,
+            *_PROOFS,
+            *_ORDERED,
             *_LEDGER,
             *_RECONCILIATION,
             *_STRIPE,
+            *_OUTBOX,
             *_ROLLOUTS,
             *_PRICING,
             *_PROPOSING,

@@ -276,6 +276,10 @@ if STRIPE_API_BASE:
     if STRIPE_LIVE_MODE and urlsplit(STRIPE_API_BASE).hostname != "api.stripe.com":
         environment.refuse("STRIPE_API_BASE", "would receive a live secret key", "Use an sk_test_ key with a stand-in.")
 STRIPE_HTTP_CLIENT = environment.text("STRIPE_HTTP_CLIENT", "stripe.RequestsClient")
+# Requests a second to Stripe, of all processes together. 0: what Stripe allows everybody (billing/stripe/budget.py).
+STRIPE_REQUESTS_PER_SECOND = environment.integer("STRIPE_REQUESTS_PER_SECOND", default=0, at_least=0, at_most=100_000)
+# What an event said is dropped so long after it was done. Its id stays, so that a repeat is still recognised.
+STRIPE_EVENT_PAYLOAD_DAYS = environment.integer("STRIPE_EVENT_PAYLOAD_DAYS", default=90, at_least=30, at_most=3650)
 DJSTRIPE_SUBSCRIBER_MODEL = "billing.Customer"
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 DJSTRIPE_SUBSCRIBER_CUSTOMER_KEY = ""  # never link a customer by Stripe metadata that anybody may edit
@@ -301,10 +305,37 @@ LOGGING = {
 # --- billing -----------------------------------------------------------------------------------------------------
 # A worker that died in the middle of an event or of a close's step holds it no longer than this.
 BILLING_LEASE_SECONDS = environment.integer("BILLING_LEASE_SECONDS", default=30, at_least=1, at_most=600)
+# The dimension of usage that names a customer's member, where the customer's team has no other.
+BILLING_MEMBER_DIMENSION = environment.text("BILLING_MEMBER_DIMENSION", "member")
 # So long may money be on its way (payment to balance, payout to bank, refund owed) before reconciliation names it.
 BILLING_CLEARING_DAYS = environment.integer("BILLING_CLEARING_DAYS", default=7, at_least=0, at_most=90)
 # How long after the end of a period its usage may still arrive and be on the period's own invoice.
 BILLING_CLOSE_GRACE_SECONDS = environment.integer("BILLING_CLOSE_GRACE_SECONDS", default=0, at_least=0, at_most=259200)
+# So long a close waits for usage that is not counted yet; then it is held, and a person may let it go on without.
+BILLING_CLOSE_WAIT_MAX_SECONDS = environment.integer(
+    "BILLING_CLOSE_WAIT_MAX_SECONDS", default=21600, at_least=60, at_most=604800
+)
+# The gate before an invoice goes out: held is a total or usage beyond so many percent of the mean of the last three, by
+# at least the amount of its currency, and so much at a price that is charged for the first time.
+BILLING_GATE_PERCENT = environment.integer("BILLING_GATE_PERCENT", default=250, at_least=101, at_most=10000)
+BILLING_GATE_AMOUNTS = environment.amounts("BILLING_GATE_AMOUNTS", default="USD=1000,EUR=1000,GBP=800,JPY=150000")
+# From how much usage on no invoice, in an open period, an invoice is made before its end; it doubles with each one that
+# was paid, five times at most. "none", or a currency that is not here: only at the period's end.
+BILLING_THRESHOLDS = environment.amounts("BILLING_THRESHOLDS", default="none")
 # Up to how much one person may move in the books by hand, for one customer on one day, without a second person. A
 # currency that is not here always needs two.
 MANUAL_ENTRY_LIMITS = environment.amounts("MANUAL_ENTRY_LIMITS", default="USD=250,EUR=250,GBP=200,JPY=40000")
+
+# --- e-mail to customers and to finance ------------------------------------------------------------------------------
+# Without a mail server they are written as files, which is what the demo and a first look want.
+EMAIL_HOST = environment.text("EMAIL_HOST", "")
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'filebased'}.EmailBackend"
+EMAIL_FILE_PATH = environment.text("EMAIL_FILE_PATH", str(BASE_DIR / ".emails"))
+EMAIL_PORT = environment.integer("EMAIL_PORT", default=587, at_least=1, at_most=65535)
+EMAIL_HOST_USER = environment.text("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = environment.text("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = environment.boolean("EMAIL_USE_TLS", default=True)
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = environment.text("EMAIL_FROM", "billing@example.com")
+# Where deadlines of disputes are told; empty: only on the overview.
+BILLING_FINANCE_EMAIL = environment.text("BILLING_FINANCE_EMAIL", "")

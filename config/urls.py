@@ -25,6 +25,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/reports/", include("billing.accounting.reports.urls")),
     path("admin/simulator/", include("billing.rollouts.simulator.urls")),
+    path("admin/proofs/", include("billing.invoicing.proofs.urls")),
     path("admin/explanations/", include("billing.rating.explanation.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/events", _ingest_events, name="ingest-events"),

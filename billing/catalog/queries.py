@@ -64,6 +64,10 @@ class RateTable:
         """As `changes`, of all meters together."""
         return sorted({at for code in self._tried for at in self.changes(code, start, end)})
 
+    def dimension_names(self) -> list[str]:
+        """Return the dimensions whose values say which rate applies to usage, in order."""
+        return sorted({name for tried in self._tried.values() for wanted, _ in tried for name, _ in wanted})
+
     def meters_by_event(self, before: datetime) -> frozenset[str]:
         """Return the meters that a price from before this instant prices event by event. Raises InvalidTerms."""
         return frozenset(

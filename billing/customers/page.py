@@ -19,6 +19,7 @@ from billing.customers.models import Customer
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.page import PAST_DUE
 from billing.payments.models import Payment
+from billing.payments.recovery import queries as recovery
 from billing.rating.models import UsageAccrual
 from billing.subscriptions.models import BillingPeriod, Subscription
 from ledger import queries as ledger_queries
@@ -190,6 +191,7 @@ def sections(*, customer: Customer, period_id: str, now: datetime, may: May) -> 
         "figures": figures,
         "usage_chart": chart,
         "standing": standing_of(customer, subscription=subscription),
+        "recovery_standing": recovery.standing(customer.pk, now=now),
         "grants": grants_of(customer, now=now) if may("promotions.view_creditgrant") else None,
         "invoices": list(invoices_of(customer)) if may("billing.view_invoice") else None,
         "payments": list(payments_of(customer)) if may("billing.view_payment") else None,

@@ -21,6 +21,9 @@ _TONES: Mapping[str, str] = {
         ("draft", "processing", "received", "intended", "trialing", "pending", "requires_action", "waiting"), "waiting"
     ),
     **dict.fromkeys(("found", "correcting"), "waiting"),
+    **dict.fromkeys(("agreed", "sending"), "waiting"),
+    **dict.fromkeys(("sent",), "good"),
+    "written_off": "bad",
     **dict.fromkeys(("published", "completed", "told"), "good"),
     **dict.fromkeys(("running", "telling"), "waiting"),
     **dict.fromkeys(("halted", "rolled_back"), "bad"),

@@ -344,7 +344,7 @@ class TestWhatMayHappen:
             "UPDATE billing_planversion SET status = 'retired' WHERE status = 'published'",
             "UPDATE billing_customer SET name = 'Other', stripe_customer_id = 'cus_9'",
             "UPDATE billing_outboxintent SET attempts = attempts + 1, error = 'seen again'",
-            "UPDATE billing_inboxevent SET state = 'done', processed_at = now()",
+            "UPDATE billing_inboxevent SET state = 'done', processed_at = now(), outcome = 'known'",
             "UPDATE billing_invoice SET status = 'paid'",
         ):
             assert app_connection.execute(statement).rowcount == 1

@@ -14,6 +14,7 @@ from billing.catalog.export import document_text, part_for
 from billing.catalog.operations import CatalogConflict, CatalogError, load_catalog, plan_catalog, sync_catalog_to_stripe
 from billing.catalog.stored import read_stored
 from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
+from billing.stripe.gateway import bulk_work
 from config import clock
 
 EXIT_CHANGES = 1
@@ -105,7 +106,8 @@ class Command(BaseCommand):
 
     def _sync(self) -> None:
         try:
-            done = sync_catalog_to_stripe(now=clock.now())
+            with bulk_work():
+                done = sync_catalog_to_stripe(now=clock.now())
         except (StripeRefused, StripeUnavailable, OutboxConflict) as problem:
             raise CommandError(str(problem), returncode=EXIT_ERROR) from problem
         self.stdout.write(f"{done} changes made at Stripe.")

@@ -13,6 +13,7 @@ from rich.table import Table
 from billing.reconciliation import operations, queries
 from billing.reconciliation.models import ReconciliationRun
 from billing.stripe.errors import StripeUnavailable
+from billing.stripe.gateway import bulk_work
 from config import clock
 
 EXIT_DISCREPANCIES = 1
@@ -46,7 +47,8 @@ class Command(BaseCommand):
         range_end = options["range_end"] or now
         range_start = options["range_start"] or queries.first_open_period_start() or range_end - timedelta(days=1)
         try:
-            run = self._reconcile(range_start, range_end, now)
+            with bulk_work():
+                run = self._reconcile(range_start, range_end, now)
         except operations.ImpossibleRange as error:
             raise CommandError(str(error), returncode=EXIT_BAD_ARGUMENTS) from error
         except StripeUnavailable as error:

@@ -6,14 +6,14 @@ from urllib.parse import urlsplit
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing.stripe.endpoints import set_up_endpoint
+from billing.stripe.endpoints import set_up_destination, set_up_endpoint
 from billing.stripe.errors import StripeRefused, StripeUnavailable
 
 
 class Command(BaseCommand):
-    """Create the webhook endpoint at Stripe, or bring its list of events up to date."""
+    """Create the webhook endpoint and the event destination at Stripe, or bring their lists of events up to date."""
 
-    help = "Creates the webhook endpoint at Stripe and stores its secret. Safe to run again."
+    help = "Creates the webhook endpoint and the event destination at Stripe, stores their secrets. Safe to run again."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -26,7 +26,8 @@ class Command(BaseCommand):
                 f"--url {url} is no address: give one such as https://billing.example.com.", returncode=2
             )
         try:
-            endpoint = set_up_endpoint(base_url=url)
+            for set_up in (set_up_endpoint, set_up_destination):
+                endpoint = set_up(base_url=url)
+                self.stdout.write(f"{endpoint.id} {endpoint.url}")
         except (StripeRefused, StripeUnavailable) as problem:
             raise CommandError(str(problem)) from problem
-        self.stdout.write(f"{endpoint.id} {endpoint.url}")

@@ -12,7 +12,7 @@ from billing.admin_links import list_url, page_url
 from billing.catalog.fingerprint import terms_fingerprint
 from billing.charts import Chart, ChartRow, money_axis
 from billing.customers.models import Customer
-from billing.overview import Figure
+from billing.figures import Figure
 from billing.rollouts.backtests import text
 from billing.rollouts.comparing.cohorts import read_cohort
 from billing.rollouts.models.backtests import Backtest

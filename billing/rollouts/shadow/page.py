@@ -11,9 +11,9 @@ from django.utils.html import format_html
 
 from billing.admin_links import list_url
 from billing.charts import money_axis
+from billing.figures import Figure
 from billing.line_charts import FigureChart, bar_chart, line_chart
 from billing.money_text import exact_text
-from billing.overview import Figure
 from billing.rollouts.comparing.cohorts import read_cohort
 from billing.rollouts.comparing.failures import Failure
 from billing.rollouts.models.shadow import ShadowPeriod, ShadowPoint, ShadowRating

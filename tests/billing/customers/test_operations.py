@@ -117,8 +117,8 @@ class TestCreateCustomers:
         for customer in create_customers(customers=[new(f"c-{n}") for n in range(300)], actor=ACTOR):
             create_subscription(customer=customer, plan_version=version, seats=2, starts_at=OCTOBER, actor=ACTOR)
 
-        # About two seconds on two cores; the bound is what a demo could not hide.
-        assert time.monotonic() - started < 15
+        # About two seconds on two cores; the bound is what a demo could not hide, on a machine with much else to do.
+        assert time.monotonic() - started < 60
 
 
 def test_customers_are_found_by_their_id_at_stripe() -> None:

@@ -259,8 +259,9 @@ class TestApi:
 
 def test_the_description_says_what_each_address_takes_and_answers(places: dict[str, Any], key: str) -> None:
     document: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    described = {path: of["get"] for path, of in document["paths"].items() if path.startswith("/api/v1/billing/")}
-    assert len(described) == len(addresses(places)) == len(urls.urlpatterns)
+    of_billing = {path: of for path, of in document["paths"].items() if path.startswith("/api/v1/billing/")}
+    assert len(of_billing) == len({str(one.pattern) for one in urls.urlpatterns})
+    described = {path: of["get"] for path, of in of_billing.items() if "get" in of}
     for name, address in addresses(places).items():
         match = resolve(address.partition("?")[0])
         template = "/" + re.sub(r"<\w+:(\w+)>", r"{\1}", match.route)

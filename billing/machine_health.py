@@ -1,0 +1,218 @@
+"""How the machine is: what is behind, what failed, and what waits for a person. Each figure leads to its list."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db.models import Count, Min, Q
+from django.urls import reverse
+
+from billing.accounting import manual_entries
+from billing.admin_links import list_url
+from billing.figures import Figure, tone_of
+from billing.invoicing.models import InvoiceClose
+from billing.invoicing.orders.models import InvoiceOrder
+from billing.invoicing.proofs import queries as proof_queries
+from billing.invoicing.requests.models import InvoiceRequest
+from billing.money_text import quantity_text
+from billing.payments.waiting import payments_waiting
+from billing.rating.models import LateUsage
+from billing.reconciliation.models import ReconciliationRun
+from billing.stripe import redriving
+from billing.stripe.inbox_models import PollPosition
+from billing.stripe.models import InboxEvent, OutboxIntent
+from metering import queries as metering_queries
+
+PROOFS_SHOWN = timedelta(days=30)
+LAG_MAX = timedelta(minutes=5)
+ORDER_LATE_AFTER = timedelta(hours=6)
+POLL_LAG_MAX = timedelta(hours=6)
+May = Callable[[str], bool]
+
+
+def sees_usage(may: May) -> bool:
+    return may("metering.view_aggregationwindow")
+
+
+def health_figures(*, may: May, now: datetime) -> list[Figure]:
+    """How far behind, whether everything was counted, and what stands still."""
+    figures = []
+    if sees_usage(may):
+        figures += [_lag(now), _conservation(may)]
+    if may("metering.view_alarm"):
+        figures.append(_alarms())
+    if may("billing.view_reconciliationrun"):
+        figures.append(_discrepancies())
+    if may("billing.view_invoiceclose"):
+        held = InvoiceClose.objects.exclude(held_reason="").count()
+        figures.append(Figure("Held closes", str(held), _held_note(held), _held_url(), tone_of(held)))
+    if may("billing.view_invoiceproof"):
+        figures.append(_proofs(now))
+    if may("billing.view_invoiceorder"):
+        figures.append(_orders(now))
+    if may("billing.approve_invoicerequest"):
+        figures.append(_requests())
+    if may("billing.view_lateusage"):
+        figures.append(_late_usage())
+    if may("billing.approve_manualentry"):
+        figures.append(_second_person())
+    figures += [Figure(*one) for one in payments_waiting(may, now=now)]
+    if may("billing.view_inboxevent"):
+        figures += [_inbox(now), _polling(now)]
+    if may("billing.view_outboxintent"):
+        figures += [_outbox(), _unfinished_writes(now)]
+    return figures
+
+
+def _proofs(now: datetime) -> Figure:
+    """Of the invoices finalised within a month: proved before they left, proved again since, and failed."""
+    found = proof_queries.figures(start=now - PROOFS_SHOWN, end=now)
+    note = f"of {found.finalised:,} finalised in 30 days; verified {found.verified:,}, failed {found.failed:,}"
+    tone = "bad" if found.failed else "good" if found.proved == found.finalised else "waiting"
+    return Figure("Proved invoices", f"{found.proved:,}", note, list_url("billing.invoice"), tone)
+
+
+def _lag(now: datetime) -> Figure:
+    through = metering_queries.aggregated_through()
+    if through == metering_queries.NEVER:
+        return Figure(
+            "Usage is counted", "not yet", "no window was made so far", list_url("metering.aggregationwindow")
+        )
+    return Figure(
+        "Usage lags behind",
+        str(whole_seconds(now - through)),
+        f"complete through {through:%d %b %H:%M:%S} UTC",
+        list_url("metering.aggregationwindow"),
+        "bad" if now - through > LAG_MAX else "good",
+    )
+
+
+def _conservation(may: May) -> Figure:
+    """Every pair of an event and a meter is counted, or excluded with a reason. Leads to the page that recomputes it,
+    or for those who may not open that to the events."""
+    found = metering_queries.conservation()
+    excluded = sum(found.excluded.values())
+    lost = found.pairs - found.counted - excluded
+    note = f"{quantity_text(Decimal(found.counted))} counted, {quantity_text(Decimal(excluded))} excluded with a reason"
+    value = "all counted" if lost == 0 else f"{lost} lost"
+    proof = may("metering.view_aggregationadvance")
+    url = reverse("admin:metering_conservation") if proof else list_url("metering.usageevent")
+    return Figure("Events × meters", value, note, url, "good" if lost == 0 else "bad")
+
+
+def _alarms() -> Figure:
+    number = sum(metering_queries.open_alarms().values())
+    note = "usage, or what counts it, is not as expected" if number else "usage is as expected"
+    return Figure("Open alarms", str(number), note, list_url("metering.alarm", state="open"), tone_of(number))
+
+
+def _discrepancies() -> Figure:
+    run = last_run()
+    if run is None:
+        return Figure("Discrepancies", "never compared", "", list_url("billing.reconciliationrun"), "waiting")
+    return Figure(
+        "Discrepancies",
+        str(run.discrepancy_count),
+        f"{quantity_text(Decimal(run.checked))} pairs of figures compared, {run.started_at:%d %b %H:%M}",
+        list_url("billing.discrepancy", run__id__exact=run.pk),
+        "bad" if run.discrepancy_count else "good",
+    )
+
+
+def whole_seconds(passed: timedelta) -> timedelta:
+    return timedelta(seconds=max(0, passed // timedelta(seconds=1)))
+
+
+def _inbox(now: datetime) -> Figure:
+    states = InboxEvent.objects.exclude(state="done").aggregate(
+        failed=Count("pk", filter=Q(state__in=("failed", "dead"))),
+        dead=Count("pk", filter=Q(state="dead")),
+        waiting=Count("pk", filter=Q(state__in=("received", "processing"))),
+        oldest=Min("received_at", filter=Q(state__in=("received", "processing"))),
+    )
+    note = f"{states['waiting']} waiting"
+    if states["oldest"] is not None:
+        note += f", the oldest for {whole_seconds(now - states['oldest'])}"
+    if states["dead"]:
+        note = f"{states['dead']} set aside; {note}"
+    url = list_url("billing.inboxevent", state__in="failed,dead")
+    return Figure("Failed inbox events", str(states["failed"]), note, url, tone_of(states["failed"]))
+
+
+def _polling(now: datetime) -> Figure:
+    """What webhooks did not bring, and whether Stripe's list was read in time: it forgets after 30 days."""
+    position = PollPosition.objects.filter(name="events").first()
+    found = InboxEvent.objects.filter(source="poll", received_at__gte=now - timedelta(days=7)).count()
+    url = list_url("billing.pollposition")
+    if position is None or position.complete_at is None:
+        return Figure("Events found only by polling", str(found), "Stripe's list was never read whole", url, "waiting")
+    if position.lost_from is not None and position.lost_until is not None:
+        note = f"events of {position.lost_from:%d %b} to {position.lost_until:%d %b} are lost: reconcile them"
+        return Figure("Events found only by polling", str(found), note, url, "bad")
+    late = now - position.complete_at > POLL_LAG_MAX
+    note = f"in 7 days; Stripe's list was read {position.complete_at:%d %b %H:%M}"
+    return Figure("Events found only by polling", str(found), note, url, tone_of(int(late)))
+
+
+def _outbox() -> Figure:
+    counts = OutboxIntent.objects.exclude(state="succeeded").aggregate(
+        refused=Count("pk", filter=Q(state="refused")), intended=Count("pk", filter=Q(state="intended"))
+    )
+    url = list_url("billing.outboxintent", state__exact="refused")
+    return Figure(
+        "Refused by Stripe", str(counts["refused"]), f"{counts['intended']} on the way", url, tone_of(counts["refused"])
+    )
+
+
+def _unfinished_writes(now: datetime) -> Figure:
+    found = redriving.unfinished(OutboxIntent.objects.all(), now=now).aggregate(
+        number=Count("pk"), oldest=Min("created_at")
+    )
+    note = "every write to Stripe has an outcome"
+    if found["oldest"] is not None:
+        note = f"the oldest for {whole_seconds(now - found['oldest'])}"
+    url = list_url("billing.outboxintent", waiting="unfinished")
+    return Figure("Unfinished writes to Stripe", str(found["number"]), note, url, tone_of(found["number"]))
+
+
+def _late_usage() -> Figure:
+    number = LateUsage.objects.filter(state=LateUsage.State.DECISION).count()
+    url = list_url("billing.lateusage", state__exact=LateUsage.State.DECISION)
+    note = "usage of periods that were invoiced before it came"
+    return Figure("Late usage to decide", str(number), note, url, "waiting" if number else "good")
+
+
+def _second_person() -> Figure:
+    number = manual_entries.waiting().count()
+    url = list_url("billing.manualentry", state="waiting")
+    note = "manual entries above what one person may move alone"
+    return Figure("Waiting for a second person", str(number), note, url, "waiting" if number else "good")
+
+
+def _orders(now: datetime) -> Figure:
+    """Invoices of our making that are not drafted yet. One that waits for long is late."""
+    under_way = InvoiceOrder.objects.filter(state=InvoiceOrder.State.INTENDED)
+    counted = under_way.aggregate(number=Count("pk"), oldest=Min("ordered_at"))
+    waits = counted["oldest"] is not None and now - counted["oldest"] > ORDER_LATE_AFTER
+    note = "the oldest since " + f"{counted['oldest']:%d %b %H:%M}" if counted["oldest"] else "none waits"
+    url = list_url("billing.invoiceorder", state__exact="intended")
+    return Figure("Invoice orders under way", str(counted["number"]), note, url, "bad" if waits else "good")
+
+
+def _requests() -> Figure:
+    number = InvoiceRequest.objects.filter(state=InvoiceRequest.State.WAITING).count()
+    url = list_url("billing.invoicerequest", state__exact="waiting")
+    note = "one-offs, voids and credit notes above the limit"
+    return Figure("Invoice requests to decide", str(number), note, url, "waiting" if number else "good")
+
+
+def _held_note(held: int) -> str:
+    return "a person has to look" if held else "nothing waits for a person"
+
+
+def _held_url() -> str:
+    return list_url("billing.invoiceclose", held="yes")
+
+
+def last_run() -> ReconciliationRun | None:
+    return ReconciliationRun.objects.filter(finished_at__isnull=False).order_by("-started_at", "-id").first()

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 LIVE, TEST, STAND_IN = 100, 25, 10_000
 KEY = "stripe:budget:{mode}"
 SECOND_US = 1_000_000
+MICROSECOND = timedelta(microseconds=1)
 # Bulk work gets at most this share of the requests, also when nobody else wants them: its lists are long, and what
 # comes meanwhile would find the bucket empty.
 BULK_PERCENT = 40
@@ -46,9 +47,13 @@ REST_NS = 2_000_000_000
 # Stripe names no time with every 429; the longest one it may impose on us is bounded.
 PAUSE_DEFAULT = timedelta(seconds=1)
 PAUSE_MAX = timedelta(minutes=10)
+# Places reach PATIENCE ahead, pauses PAUSE_MAX. What lies further was written before the server's clock was set back,
+# and would stop everybody until that time comes again: it does not count.
+AHEAD_MAX = 5 * PATIENCE
 
 # "at" is when the next request may leave at the earliest, were there no burst (a leaky bucket; Stripe describes its own
-# as one). All times are whole microseconds. Returns how long to wait before going; below zero: not now, that long.
+# as one). All times are whole microseconds, and one that lies too far ahead is forgotten. Returns how long to wait
+# before going; below zero: not now, that long.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -56,8 +61,12 @@ local interval, burst, bulk_interval = tonumber(ARGV[1]), tonumber(ARGV[2]), ton
 local patience = tonumber(ARGV[4])
 local stored = redis.call('HMGET', KEYS[1], 'at', 'bulk_at', 'paused_until')
 local ahead = (burst - 1) * interval
-local at = math.max(tonumber(stored[1] or 0), now)
-local paused_until = tonumber(stored[3] or 0)
+local function plausible(text, most)
+    local moment = tonumber(text or 0)
+    return moment <= now + most and moment or 0
+end
+local at = math.max(plausible(stored[1], ahead + tonumber(ARGV[6])), now)
+local paused_until = plausible(stored[3], tonumber(ARGV[7]))
 if ARGV[5] == 'kept' then
     return math.min(now - paused_until, 0)
 end
@@ -65,7 +74,7 @@ if paused_until > now then
     at = math.max(at, paused_until + ahead)
 end
 if ARGV[5] == 'bulk' then
-    local bulk_at = math.max(tonumber(stored[2] or 0), now)
+    local bulk_at = math.max(plausible(stored[2], bulk_interval), now)
     local wait = math.max(bulk_at - now, at - math.floor(ahead / 2) - now, paused_until - now, 0)
     if wait > 0 then
         return -wait
@@ -86,7 +95,7 @@ _PAUSE = """
 local time = redis.call('TIME')
 local until_us = time[1] * 1000000 + time[2] + tonumber(ARGV[1])
 local known = tonumber(redis.call('HGET', KEYS[1], 'paused_until') or 0)
-if until_us > known then
+if until_us > known or known > time[1] * 1000000 + time[2] + tonumber(ARGV[2]) then
     redis.call('HSET', KEYS[1], 'paused_until', string.format('%.0f', until_us))
     redis.call('PEXPIRE', KEYS[1], 3600000)
 end
@@ -137,6 +146,7 @@ class Budget:
         """
         rates, most_us = rates_of(per_second), patience // timedelta(microseconds=1)
         values: list[str | int] = [rates.interval_us, rates.burst, rates.bulk_interval_us, most_us, kind]
+        values += [max(most_us, AHEAD_MAX // MICROSECOND), PAUSE_MAX // MICROSECOND]
         answer = self._ask(lambda: int(self._take(keys=[key], args=values)))
         if answer is not None:
             return answer
@@ -145,7 +155,7 @@ class Budget:
     def pause(self, *, key: str, wait: timedelta) -> None:
         """Let nobody go for so long; a pause that lasts longer already stays."""
         wait_us = wait // timedelta(microseconds=1)
-        if self._ask(lambda: int(self._pause(keys=[key], args=[wait_us]))) is None:
+        if self._ask(lambda: int(self._pause(keys=[key], args=[wait_us, PAUSE_MAX // MICROSECOND]))) is None:
             with self._lock:
                 self._local_at_ns = max(self._local_at_ns, time.monotonic_ns() + wait_us * 1000)
 

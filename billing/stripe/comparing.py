@@ -1,5 +1,6 @@
 """Whether an object at Stripe is as a request wanted it. Pure; for requests that were sent and never answered."""
 
+from collections.abc import Collection
 from typing import Any
 
 # What a request says about how it is carried out; the object does not keep it.
@@ -14,21 +15,34 @@ _MANNERS = frozenset(
         "trial_from_plan",
     }
 )
+# Two names of one thing at Stripe: who sets one of them overwrites the other.
+_SAME_FIELD = {"cancel_at_period_end": "cancel_at"}
+# Set and taken away as a whole: its parts are no fields of their own.
+_WHOLE_FIELDS = frozenset({"pause_collection"})
 # Of an item of a subscription or a schedule: what names it, and what deletes it.
 _DELETED = "deleted"
 
 
 def fields_set(params: dict[str, Any], prefix: str = "") -> set[str]:
-    """The fields a request sets, nested ones by their whole name ("metadata.team"); a list counts as one field."""
+    """
+    The fields a request sets, nested ones by their whole name ("metadata.team"); a list counts as one field, and so do
+    a planned end however it is named, and a pause.
+    """
     found: set[str] = set()
     for name, value in params.items():
         if not prefix and name in _MANNERS:
             continue
-        if isinstance(value, dict) and value:
-            found |= fields_set(value, f"{prefix}{name}.")
+        whole = prefix + name
+        if isinstance(value, dict) and value and whole not in _WHOLE_FIELDS:
+            found |= fields_set(value, f"{whole}.")
         else:
-            found.add(prefix + name)
+            found.add(_SAME_FIELD.get(whole, whole))
     return found
+
+
+def are_covered(fields: Collection[str], by: Collection[str]) -> bool:
+    """Whether the others set each of these fields, themselves or all that they are part of ("metadata")."""
+    return all(any(name == other or name.startswith(f"{other}.") for other in by) for name in fields)
 
 
 def shows(thing: dict[str, Any], wanted: dict[str, Any]) -> bool:

@@ -94,10 +94,15 @@ def client() -> stripe.StripeClient:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Stripe's object and the id of the request, to quote to its support."""
+    """
+    Stripe's object and the id of the request, to quote to its support.
+
+    `is_replayed`: the answer that Stripe gave to this key before, the object as it was then.
+    """
 
     data: StripeDict
     request_id: str
+    is_replayed: bool = False
 
 
 def request(
@@ -114,7 +119,12 @@ def request(
     response = _call(method, path, dict(params or {}), idempotency_key=idempotency_key)
     data = cast(StripeDict, response.data)
     modes.refuse_other_mode(data, operation=f"{method.upper()} {path}")
-    return Answer(data=data, request_id=response.request_id or "")
+    said = {name.lower(): str(value) for name, value in dict(response.headers or {}).items()}
+    return Answer(
+        data=data,
+        request_id=response.request_id or "",
+        is_replayed=said.get("idempotent-replayed", "").lower() == "true",
+    )
 
 
 def own_account() -> str:

@@ -6,7 +6,7 @@ outside": no row of ours is touched there, and its calls time out quickly.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ from django.utils.module_loading import import_string
 from djstripe import models as djstripe_models
 from djstripe.models.base import StripeModel
 
-from billing.stripe import gateway, inbox
+from billing.stripe import budget, gateway, inbox
 from billing.stripe.errors import StripeForbidden, StripeRefused, StripeUnavailable
 from billing.stripe.models import InboxEvent
 
@@ -94,12 +94,26 @@ def _configured_account(
 
 
 def install() -> None:
-    """Keep the secret key out of the database, and dj-stripe's own calls short. Said twice it changes nothing."""
+    """
+    Keep the secret key out of the database, and dj-stripe's own calls short and within the budget.
+
+    Said twice it changes nothing.
+    """
     StripeModel._find_owner_account = classmethod(_configured_account)
     if settings.STRIPE_API_BASE:
         stripe.api_base = settings.STRIPE_API_BASE
     if stripe.default_http_client is None:
-        stripe.default_http_client = import_string(settings.STRIPE_HTTP_CLIENT)(timeout=TIMEOUT_SECONDS)
+        stripe.default_http_client = _taking_turns(import_string(settings.STRIPE_HTTP_CLIENT))(timeout=TIMEOUT_SECONDS)
+
+
+def _taking_turns(client: type[stripe.HTTPClient]) -> Callable[..., stripe.HTTPClient]:
+    """A client of which each request is bulk work of the shared budget, as those of our gateway are."""
+
+    def request(self: stripe.HTTPClient, *args: Any, **options: Any) -> Any:
+        budget.wait_for_turn(is_bulk=True)
+        return client.request(self, *args, **options)
+
+    return type(f"{client.__name__}TakingTurns", (client,), {"request": request})
 
 
 def ensure_account() -> djstripe_models.Account:
@@ -125,7 +139,8 @@ def refresh(*, now: datetime, limit: int) -> int:
     """
     Fetch and mirror each object of events not mirrored yet, once however many events it had; return how many objects.
 
-    An object that cannot be mirrored is logged and left: the next event about it tries again. Nothing is done while
+    An object that cannot be mirrored, or is of a kind that the key may not read, is logged and left: the next event
+    about it tries again, and rebuilding finds it. They would take the places of all others. Nothing is done while
     somebody else writes the mirror: the next run does it.
     """
     events = InboxEvent.objects.filter(mirrored_at=None).order_by("received_at")
@@ -139,8 +154,9 @@ def refresh(*, now: datetime, limit: int) -> int:
     with alone(waiting=False) as is_ours:
         if not is_ours:
             return 0
+        forbidden: set[str] = set()
         for (object_type, object_id), event_ids in chosen:
-            if _mirror(object_type, object_id):
+            if object_type in forbidden or _mirror(object_type, object_id, forbidden):
                 inbox.mark_mirrored(event_ids=event_ids, now=now)
     return len(chosen)
 
@@ -156,13 +172,20 @@ def _object_of(event: dict[str, Any] | None) -> tuple[str, str]:
     return str(thing.get("object")), str(thing.get("id"))
 
 
-def _mirror(object_type: str, object_id: str) -> bool:
-    """Mirror one object. False only when Stripe could not be asked, so that it is tried again."""
+def _mirror(object_type: str, object_id: str, forbidden: set[str]) -> bool:
+    """
+    Mirror one object. False only when Stripe could not be asked, so that it is tried again.
+
+    A kind that the key may not read is added to `forbidden`.
+    """
     kind = KINDS.get(object_type)
     if kind is None:
         return True
     try:
         save(kind, gateway.sdk_object(f"{kind.path}/{object_id}"))
+    except StripeForbidden as failure:
+        forbidden.add(object_type)
+        logger.warning("nothing of kind %s is mirrored: %s", object_type, failure)
     except StripeUnavailable:
         return False
     except Exception:

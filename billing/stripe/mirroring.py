@@ -15,6 +15,7 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 
 from billing.stripe import gateway, mirror
+from billing.stripe.errors import StripeUnavailable
 from billing.stripe.gateway import StripeDict
 from billing.stripe.inbox_models import MirrorRebuild
 from billing.stripe.mirror import KINDS, Kind
@@ -89,6 +90,8 @@ def _mirror_page(kind: Kind, at: dict[str, Any]) -> list[str]:
         for thing in page["data"]:
             try:
                 mirror.save(kind, gateway.client().deserialize(thing, api_mode="V1"))
+            except StripeUnavailable:  # no turn for what dj-stripe asks itself: the page is read again
+                raise
             except Exception:
                 logger.warning("dj-stripe could not mirror %s", thing["id"], exc_info=True)
                 refused.append(str(thing["id"]))

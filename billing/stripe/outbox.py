@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import F
 
 from billing.stripe import gateway, writes
-from billing.stripe.comparing import fields_set
+from billing.stripe.comparing import are_covered, fields_set
 from billing.stripe.errors import (
     OutboxConflict,
     OutboxInsideTransaction,
@@ -27,7 +27,7 @@ from billing.stripe.errors import (
     StripeRefused,
     StripeUnavailable,
 )
-from billing.stripe.gateway import StripeDict
+from billing.stripe.gateway import Answer, StripeDict
 from billing.stripe.models import OutboxAttempt, OutboxIntent
 from billing.stripe.writes import Operation
 
@@ -72,6 +72,7 @@ def perform(*, purpose: str, operation: str, target: str, params: dict[str, Any]
     """
     Carry out one write for one purpose and return Stripe's object; a repeat returns the object as it is now.
 
+    So does whatever Stripe answers from its memory of keys: what it says was so when the write was carried out.
     Raises OutboxConflict (same purpose, other request), OutboxInsideTransaction, StripeUnavailable (the intent stays
     and can be performed again; OutboxNeedsPerson where nobody but a person may have it sent) and StripeRefused
     (recorded; a repeat raises it again; OutboxSuperseded where it was not sent and never will be).
@@ -89,7 +90,8 @@ def perform(*, purpose: str, operation: str, target: str, params: dict[str, Any]
         attempts=1,
     )
     if _insert(intent):
-        return _send(intent, known, Doer(now))
+        answer = _send(intent, known, Doer(now))
+        return _as_it_is_now(known, answer.data) if answer.is_replayed else answer.data
     intent = OutboxIntent.objects.get(purpose=purpose)
     if (intent.operation, intent.target, intent.params) != (operation, target, params):
         raise OutboxConflict(f"{purpose} was {intent.operation} {intent.target} with other parameters before.")
@@ -132,7 +134,12 @@ def carry_on(intent: OutboxIntent, doer: Doer) -> StripeDict:
             f"{intent.purpose} was sent first at {intent.first_sent_at:%F %T} UTC. Stripe does not show it, and sending"
             " it again could overwrite what came after it. Look at the outbox and send it again, or abandon it."
         )
-    return send_again(intent, doer)
+    return _as_it_is_now(operation, send_again(intent, doer))
+
+
+def _as_it_is_now(operation: Operation, answered: StripeDict) -> StripeDict:
+    """The object fetched: a key that was sent before answers with what the object was then."""
+    return gateway.retrieve(operation.retrieve_path.format(id=answered["id"]))
 
 
 def is_past_memory(intent: OutboxIntent, *, now: datetime) -> bool:
@@ -169,7 +176,7 @@ def superseding(intent: OutboxIntent) -> OutboxIntent | None:
     )
     found = list(later.order_by("-created_at", "-pk")) if intent.target else []
     covered = {name for one in found for name in fields_set(one.params)}
-    return found[0] if found and fields_set(intent.params) <= covered else None
+    return found[0] if found and are_covered(fields_set(intent.params), by=covered) else None
 
 
 def refuse_superseded(intent: OutboxIntent, operation: Operation, doer: Doer) -> None:
@@ -183,18 +190,24 @@ def refuse_superseded(intent: OutboxIntent, operation: Operation, doer: Doer) ->
 
 
 def send_again(intent: OutboxIntent, doer: Doer) -> StripeDict:
-    """Send an intended write under its present key. Raises as `perform`."""
+    """
+    Send an intended write under its present key and return what Stripe answers, which may be what it answered to that
+    key before. Raises as `perform`.
+    """
     OutboxIntent.objects.filter(pk=intent.pk).update(attempts=F("attempts") + 1, sending_since=doer.now)
-    return _send(intent, writes.OPERATIONS[intent.operation], doer)
+    return _send(intent, writes.OPERATIONS[intent.operation], doer).data
 
 
-def _send(intent: OutboxIntent, operation: Operation, doer: Doer) -> StripeDict:
+def _send(intent: OutboxIntent, operation: Operation, doer: Doer) -> Answer:
     params = writes.marked(operation, intent.params, str(intent.pk))
     path = operation.path.format(target=intent.target)
     asked_ns = time.monotonic_ns()
     try:
         answer = gateway.request(operation.method, path, params, idempotency_key=intent.idempotency_key)
     except StripeRefused as refusal:
+        found = _found_after(refusal, intent, operation, doer, asked_ns=asked_ns)
+        if found is not None:
+            return Answer(found, refusal.request_id)
         record(intent, doer, Outcome.REFUSED, state=State.REFUSED, failure=refusal, asked_ns=asked_ns)
         raise
     except StripeUnavailable as failure:
@@ -211,7 +224,26 @@ def _send(intent: OutboxIntent, operation: Operation, doer: Doer) -> StripeDict:
         request_id=answer.request_id,
         asked_ns=asked_ns,
     )
-    return answer.data
+    return answer
+
+
+def _found_after(
+    refusal: StripeRefused, intent: OutboxIntent, operation: Operation, doer: Doer, *, asked_ns: int
+) -> StripeDict | None:
+    """
+    What a write that bears no key has done in spite of a refusal: it may be that of its second try, within one call.
+
+    Raises StripeUnavailable where Stripe cannot be asked: the intent stays, and whoever performs it again looks first.
+    """
+    if operation.has_key_memory:
+        return None
+    try:
+        return look(intent, operation, doer)
+    except StripeUnavailable:
+        record(intent, doer, Outcome.UNAVAILABLE, state=State.INTENDED, failure=refusal, asked_ns=asked_ns)
+        raise
+    except StripeRefused:
+        return None  # the refusal of the write itself says more
 
 
 def record(

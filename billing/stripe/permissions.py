@@ -34,6 +34,7 @@ NEEDS = (
     Need("Customers", "/v1/customers", writes=True),
     Need("Disputes", "/v1/disputes", writes=True),
     Need("Events", "/v1/events", writes=False),
+    Need("Events of API v2", "/v2/core/events", writes=False),
     Need("Invoices", "/v1/invoices", writes=True),
     Need("Invoice payments", "/v1/invoice_payments", writes=False),
     Need("Meters", "/v1/billing/meters", writes=True),

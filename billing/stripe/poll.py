@@ -8,24 +8,31 @@ from the objects themselves; everything read twice is recognised by its id.
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
-from django.db import transaction
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count
 from django.db.models.functions import TruncDate
 from django.utils.dateparse import parse_datetime
 
 from billing.payments.operations import record_balance_transactions
 from billing.stripe import gateway, inbox, readers
+from billing.stripe.errors import StripeUnavailable
 from billing.stripe.gateway import StripeDict
 from billing.stripe.inbox_models import PollPosition
 from billing.stripe.models import InboxEvent
 from billing.stripe.projection import ENABLED_EVENTS, ENABLED_THIN_EVENTS
-from billing.stripe.seconds import second_of
+from billing.stripe.seconds import second_from, second_of
 
-EVENTS, THIN_EVENTS, MOVEMENTS = "events", "thin_events", "balance_transactions"
+logger = logging.getLogger(__name__)
+
+EVENTS, THIN_EVENTS, MOVEMENTS = LISTS = "events", "thin_events", "balance_transactions"
+# The type of our own events; its handler is named by its beginning (billing.stripe.projection).
+MOVEMENT_NOT_ENTERED = "balance_transaction.not_entered"
 # Stripe's lists may show a new object late; what is read twice is recognised.
 OVERLAP = timedelta(hours=1)
 # Stripe's lists of events reach back so far. What happened before and was not read is to be found by reconciliation.
@@ -52,14 +59,53 @@ def fetch_missed_thin_events(*, now: datetime) -> list[str]:
 
 
 def fetch_missed_balance_transactions(*, now: datetime) -> int:
-    """Enter every movement on our balance that no event led us to: fees, adjustments, kinds not known here."""
+    """
+    Enter every movement on our balance that no event led us to, and return how many: fees, adjustments, unknown kinds.
 
-    def enter(listed: list[StripeDict], now: datetime) -> list[str]:
-        movements = [readers.with_source(movement) for movement in reversed(listed)]
-        with transaction.atomic():
-            return ["entered"] * record_balance_transactions(movements, now=now)
+    One that cannot be entered stops no other: it goes into the inbox, which tries it again and sets it aside for a
+    person. Raises StripeUnavailable.
+    """
+    return len(_read(MOVEMENTS, _listed_movements, _enter, now=now))
 
-    return len(_read(MOVEMENTS, _listed_movements, enter, now=now))
+
+def _enter(listed: list[StripeDict], now: datetime) -> list[str]:
+    """All of a part of the list at once. Where that goes wrong one by one, and what is to blame goes into the inbox."""
+    movements = listed[::-1]
+    try:
+        return _entered(movements, now=now)
+    except (StripeUnavailable, OperationalError, InterfaceError):
+        raise
+    except Exception:
+        logger.warning("of %s movements not all can be entered together", len(movements), exc_info=True)
+    entered: list[str] = []
+    for movement in movements:
+        try:
+            entered += _entered([movement], now=now)
+        except (StripeUnavailable, OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.warning("%s cannot be entered", movement["id"], exc_info=True)
+            event = _event_of(movement)
+            inbox.receive(event, body=json.dumps(event), source="poll", received_at=now)
+    return entered
+
+
+def _entered(movements: list[StripeDict], *, now: datetime) -> list[str]:
+    with_sources = [readers.with_source(movement) for movement in movements]
+    with transaction.atomic():
+        return ["entered"] * record_balance_transactions(with_sources, now=now)
+
+
+def _event_of(movement: StripeDict) -> StripeDict:
+    """Stripe has no events of movements: this one is ours, and has the movement's id."""
+    return {
+        "id": movement["id"],
+        "object": "event",
+        "type": MOVEMENT_NOT_ENTERED,
+        "created": movement["created"],
+        "livemode": settings.STRIPE_LIVE_MODE,
+        "data": {"object": movement},
+    }
 
 
 def _store(listed: list[StripeDict], now: datetime) -> list[str]:
@@ -79,7 +125,8 @@ def _read(
     if position.read_until is not None:
         created["gte"] = second_of(position.read_until - OVERLAP)
     if position.unread_until is not None:
-        created["lte"] = second_of(position.unread_until)
+        # Times of API v2 have fractions: what is left of that second is below it, and is not to be passed over.
+        created["lte"] = second_from(position.unread_until)
     found: list[str] = []
     read = 0
     for at, batch in _batches(listed(created)):
@@ -184,7 +231,7 @@ def _listed_thin(created: dict[str, int]) -> Iterator[StripeDict]:
 
 
 def is_under_way(name: str = EVENTS) -> bool:
-    """Whether a reading has not come to its end, so that the next run should not wait."""
+    """Whether the reading of a list has not come to its end, so that the next run should not wait."""
     return PollPosition.objects.filter(name=name, unread_until__isnull=False).exists()
 
 

@@ -119,6 +119,7 @@ HANDLERS: dict[str, Handler] = {
     "charge": money.payment,
     "refund": money.payment,
     "payout": money.payout,
+    "balance_transaction": money.movement,  # of our own making: billing.stripe.poll
     "payment_method": money.payment_method,
     "billing.meter.error_report_triggered": meters.error_report,
     "billing.meter.no_meter_found": meters.error_report,
@@ -141,6 +142,7 @@ ENABLED_EVENTS = (
     "customer.subscription.updated",
     "customer.updated",
     "invoice.created",
+    "invoice.deleted",
     "invoice.finalized",
     "invoice.marked_uncollectible",
     "invoice.paid",

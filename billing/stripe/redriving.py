@@ -10,6 +10,7 @@ What people, and the sweeper, do with writes to Stripe that did not end well. No
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -20,7 +21,13 @@ from django.db.models import F, QuerySet
 
 from billing.stripe import gateway, outbox, writes
 from billing.stripe.comparing import shows
-from billing.stripe.errors import OutboxNeedsPerson, OutboxRefusal, StripeRefused, StripeUnavailable
+from billing.stripe.errors import (
+    OutboxNeedsPerson,
+    OutboxRefusal,
+    StripeForbidden,
+    StripeRefused,
+    StripeUnavailable,
+)
 from billing.stripe.models import OutboxAttempt, OutboxIntent
 from billing.stripe.outbox import Doer
 
@@ -37,6 +44,17 @@ SWEPT_AGAIN_AFTER_MAX = timedelta(hours=2)
 UNFINISHED_AFTER = timedelta(minutes=5)
 # Stripe's lists show a new object within seconds. Before a 5xx is sent under a new key they get this long.
 LISTS_SETTLE_WITHIN = timedelta(minutes=10)
+
+
+# Says that the request behind an intent has ended, and what to do instead; "" while it has not. By the beginning of the
+# purpose, from the rooms that ask: what was refused there would otherwise be done past it (billing/payments/ended.py).
+Guard = Callable[[OutboxIntent], str]
+_guards: dict[str, Guard] = {}
+
+
+def guard_by(prefix: str, guard: Guard) -> None:
+    """From now on intents whose purpose begins so are redriven only while `guard` says nothing against it."""
+    _guards[prefix] = guard
 
 
 class Way(Enum):
@@ -74,6 +92,8 @@ def way_of(intent: OutboxIntent, *, now: datetime) -> Way:
         return Way.NOTHING
     if intent.state == State.SUCCEEDED:
         return Way.COMPARE
+    if _why_ended(intent):
+        return Way.NOTHING
     if operation.is_blind and (intent.state == State.REFUSED or outbox.is_past_memory(intent, now=now)):
         return Way.OVERWRITE
     if intent.state == State.REFUSED or not operation.has_key_memory or outbox.was_answered_broken(intent):
@@ -90,6 +110,8 @@ def redrive(*, intent_id: UUID, actor: str, reason: str, now: datetime) -> Redri
     """
     intent, doer = _asked_for(intent_id, actor=actor, reason=reason, now=now)
     way = way_of(intent, now=now)
+    if way is Way.NOTHING and (why := _why_ended(intent)):
+        raise OutboxRefusal(f"{intent.purpose} is not sent any more: {why}")
     if way is Way.NOTHING:
         raise OutboxRefusal(f"{intent.purpose} is {intent.get_state_display().lower()}: it is not sent any more.")
     if way is Way.COMPARE:
@@ -134,6 +156,11 @@ def _asked_for(intent_id: UUID, *, actor: str, reason: str, now: datetime) -> tu
     if intent is None:
         raise OutboxRefusal(f"There is no intent {intent_id}.", field="intent_id")
     return intent, Doer(now=now, actor=actor, reason=reason.strip()[:REASON_CHARS_MAX])
+
+
+def _why_ended(intent: OutboxIntent) -> str:
+    found = (guard(intent) for prefix, guard in _guards.items() if intent.purpose.startswith(prefix))
+    return next((why for why in found if why), "")
 
 
 def _may_be_in_flight(intent: OutboxIntent, *, now: datetime) -> bool:
@@ -191,23 +218,44 @@ def sweep(*, now: datetime, limit: int) -> int:
     Complete writes whose process died between the intent and the outcome; return how many were. Safe to repeat.
 
     Only what Stripe surely recognises: within its memory of keys the same key is sent, after it the object is looked
-    for first. What would overwrite is left to people then. A sweep stops where Stripe asks to wait.
+    for first. What would overwrite is left to people then, and not swept again. A sweep stops where Stripe asks to
+    wait; whatever else goes wrong with one write is told on it, and the others go on.
     """
-    completed = 0
+    completed, doer = 0, Doer(now=now, actor="task:sweep_outbox")
     for intent in _dead(now=now)[:limit]:
-        try:
-            outbox.carry_on(intent, Doer(now=now, actor="task:sweep_outbox"))
-            completed += 1
-        except OutboxNeedsPerson:
+        if not _take_over(intent, now=now):
             continue
+        try:
+            outbox.carry_on(intent, doer)
+            completed += 1
+        except OutboxNeedsPerson as needs:
+            _leave(intent, sending_since=None, error=str(needs))
         except StripeRefused as refused:
             logger.warning("%s, left by a process that died, was refused: %s", intent.purpose, refused)
+            _leave(intent, sending_since=now)
         except StripeUnavailable as failure:
-            # Still nobody's: the next sweeps take it up again.
-            OutboxIntent.objects.filter(pk=intent.pk, state=State.INTENDED).update(sending_since=now)
-            if failure.retry_after is not None:
+            # Still nobody's: the next sweeps take it up again. A permission that is missing stops nothing else.
+            _leave(intent, sending_since=now)
+            if failure.retry_after is not None and not isinstance(failure, StripeForbidden):
                 break
+        except Exception as bug:
+            logger.exception("%s, left by a process that died, could not be completed", intent.purpose)
+            said = f"{type(bug).__name__}: {bug}"
+            outbox.record(intent, doer, Outcome.UNAVAILABLE, state=State.INTENDED, error=said)
+            _leave(intent, sending_since=now, attempts=intent.attempts + 1)
     return completed
+
+
+def _take_over(intent: OutboxIntent, *, now: datetime) -> bool:
+    """Whether the intent is still as it was read, up to `limit` calls ago. Then it is ours: nobody else sweeps it."""
+    as_read = {"generation": intent.generation, "attempts": intent.attempts, "sending_since": intent.sending_since}
+    same = OutboxIntent.objects.filter(pk=intent.pk, state=State.INTENDED, **as_read)
+    return bool(same.update(sending_since=now))
+
+
+def _leave(intent: OutboxIntent, **changes: Any) -> None:
+    """Put one aside that was not carried out: until `sending_since` is long ago, or for a person without it."""
+    OutboxIntent.objects.filter(pk=intent.pk, state=State.INTENDED).update(**changes)
 
 
 def unfinished(intents: QuerySet[OutboxIntent], *, now: datetime) -> QuerySet[OutboxIntent]:

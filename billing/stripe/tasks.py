@@ -1,5 +1,6 @@
 """Celery tasks of the inbox and the outbox on the money queue, and of dj-stripe's mirror on its own."""
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,8 @@ from django.conf import settings
 from billing.stripe import gateway, inbox, mirror, poll, redriving, retention
 from billing.stripe.projection import process_event
 from config import clock
+
+logger = logging.getLogger(__name__)
 
 SWEPT_AT_ONCE_MAX = 500
 MIRRORED_AT_ONCE_MAX = 200
@@ -36,16 +39,34 @@ def task_sweep_inbox(**_: Any) -> int:
 
 @shared_task
 def task_poll_missed_events(**_: Any) -> int:
-    """Ask Stripe for events and movements that never reached us, and hand the events over."""
-    now = clock.now()
+    """
+    Ask Stripe for events and movements that never reached us, and hand the events over.
+
+    A list that cannot be read keeps no other from being read; what went wrong with the first of them is raised then.
+    """
+    now, missed = clock.now(), 0
+    failures: list[Exception] = []
     with gateway.bulk_work():
-        missed = poll.fetch_missed_events(now=now) + poll.fetch_missed_thin_events(now=now)
-        for event_id in missed:
-            task_process_event.delay(event_id=event_id)
-        poll.fetch_missed_balance_transactions(now=now)
-    if poll.is_under_way():
+        for fetch in (poll.fetch_missed_events, poll.fetch_missed_thin_events):
+            try:
+                event_ids = fetch(now=now)
+            except Exception as failure:
+                logger.warning("a list of Stripe's events could not be polled", exc_info=True)
+                failures.append(failure)
+                continue
+            missed += len(event_ids)
+            for event_id in event_ids:
+                task_process_event.delay(event_id=event_id)
+        try:
+            poll.fetch_missed_balance_transactions(now=now)
+        except Exception as failure:
+            logger.warning("the movements on our balance could not be polled", exc_info=True)
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+    if any(poll.is_under_way(name) for name in poll.LISTS):
         task_poll_missed_events.delay()
-    return len(missed)
+    return missed
 
 
 @shared_task

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from billing.invoicing import queries as invoicing_queries
 from billing.invoicing.crediting import is_as_shown, project_credit_note
+from billing.invoicing.deleting import is_deleted, record_deleted_draft
 from billing.invoicing.models import CreditNote, Invoice, InvoiceClose
 from billing.invoicing.operations import begin_close, project_invoice
 from billing.invoicing.stripe_lines import is_subscription_fee
@@ -30,6 +31,9 @@ FINALIZED_BY_STRIPE = (
 
 def invoice(claim: Claim, now: datetime) -> Work:
     known = Invoice.objects.filter(stripe_invoice_id=claim.object_id).first()
+    tells_deletion = any(event.type.removeprefix("v1.") == "invoice.deleted" for event in claim.events)
+    if tells_deletion and (known is None or is_deleted(claim.object_id)):
+        return partial(record_deleted_draft, stripe_invoice_id=claim.object_id, now=now)
     if known is not None and claim.shows_only(partial(invoicing_queries.covers, known)):
         return nothing
     fetched = gateway.retrieve(f"/v1/invoices/{claim.object_id}")

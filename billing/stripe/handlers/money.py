@@ -82,6 +82,16 @@ def payout(claim: Claim, now: datetime) -> Work:
     return work
 
 
+def movement(claim: Claim, now: datetime) -> Work:
+    """A movement on our balance that could not be entered when it was polled (billing.stripe.poll)."""
+    fetched = readers.with_source(gateway.retrieve(f"/v1/balance_transactions/{claim.object_id}"))
+
+    def work() -> None:
+        record_balance_transactions([fetched], now=now)
+
+    return work
+
+
 def _is_settled(payment: Payment, claim: Claim) -> bool:
     """A payment that succeeded and whose movement on our balance is in the books has nothing left to say of itself."""
     kinds = {snapshot.get("object") for snapshot in claim.snapshots}

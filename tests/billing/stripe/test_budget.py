@@ -109,6 +109,23 @@ def test_a_pause_is_bounded() -> None:
     assert refused.value.retry_after <= budget.PAUSE_MAX
 
 
+def test_what_was_written_before_the_servers_clock_was_set_back_stops_nobody(bucket: Budget) -> None:
+    server = redis.Redis.from_url(django_settings.REDIS_URL)
+    second, microsecond = server.time()
+    tomorrow = (second + 86_400) * budget.SECOND_US + microsecond
+    for name in ("at", "bulk_at", "paused_until"):
+        server.delete(KEY)
+        server.hset(KEY, name, tomorrow)
+        assert bucket.take(key=KEY, per_second=100, kind="kept", patience=NEVER) == 0
+        assert waits(bucket, 1, kind="bulk") == [0], name
+        server.hset(KEY, name, tomorrow)
+        assert waits(bucket, 1, patience=NEVER) == [0], name
+
+    server.hset(KEY, "paused_until", tomorrow)
+    bucket.pause(key=KEY, wait=timedelta(seconds=5))  # nor does it hide what Stripe asks now
+    assert -5_000_000 <= waits(bucket, 1, patience=NEVER)[0] < -4_500_000
+
+
 def test_the_limit_is_stripes_unless_another_was_arranged(settings: Settings) -> None:
     settings.STRIPE_API_BASE, settings.STRIPE_REQUESTS_PER_SECOND = "", 0
     settings.STRIPE_LIVE_MODE = True

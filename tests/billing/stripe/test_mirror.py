@@ -1,5 +1,6 @@
 """dj-stripe's tables follow Stripe, hold no secret key, and never stand in the way of money work."""
 
+from datetime import timedelta
 from io import StringIO
 from itertools import count
 
@@ -10,8 +11,9 @@ from django.db import connection
 from djstripe.models import APIKey, WebhookEndpoint
 from pytest_django.fixtures import Settings
 
-from billing.stripe import gateway, mirror, mirroring
+from billing.stripe import budget, gateway, mirror, mirroring, poll
 from billing.stripe.endpoints import set_up_endpoint
+from billing.stripe.errors import StripeUnavailable
 from billing.stripe.inbox_models import MirrorRebuild
 from billing.stripe.models import InboxEvent
 from billing.stripe.projection import ENABLED_EVENTS
@@ -51,6 +53,36 @@ class TestMirror:
         mirror.refresh(now=thread.now, limit=100)
 
         assert not InboxEvent.objects.filter(mirrored_at=None).exists()
+
+    def test_kinds_that_the_key_may_not_read_stop_no_other(
+        self, thread: Thread, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Each run has so many places, and what cannot be mirrored does not keep one."""
+        for key in ("ada", "bob"):
+            thread.subscribe(key)
+        poll.fetch_missed_events(now=thread.now)
+        mirror.ensure_account()
+        thread.sandbox.fault(operation=r"GET /v1/(payment_intents|charges|invoices)", mode="forbidden", times=None)
+
+        runs = 0
+        while mirror.refresh(now=thread.now, limit=4) and runs < 5:
+            runs += 1
+
+        assert not InboxEvent.objects.filter(mirrored_at=None).exists()
+        assert djstripe.models.Subscription.objects.count() == 2
+        assert 1 <= caplog.text.count("nothing of kind invoice is mirrored") <= runs
+
+    def test_what_dj_stripe_asks_itself_takes_a_turn(self, thread: Thread) -> None:
+        thread.subscribe()
+        mirror.install()
+        charge = gateway.sdk_object(f"/v1/charges/{next(gateway.listed('/v1/charges'))['id']}")
+        asked = thread.calls_counted("GET")
+        budget.pause(timedelta(minutes=5))  # nobody has a turn
+
+        with mirror.alone(waiting=True), pytest.raises(StripeUnavailable, match="budget"):
+            mirror.save(mirror.KINDS["charge"], charge)
+
+        assert thread.calls_counted("GET") == asked
 
 
 class TestRebuild:

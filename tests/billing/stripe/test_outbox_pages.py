@@ -1,8 +1,6 @@
 """The outbox in the admin: what became of each write, and carrying on with it."""
 
-import os
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from billing.stripe.errors import StripeRefused, StripeUnavailable
 from billing.stripe.models import OutboxIntent
 from config import clock, roles
 from config.roles import CUSTOMER_SUCCESS, ENGINEERING, FINANCE
-from tests.browser import ARGUMENTS, WIDTHS, find_chromium
+from tests.browser import visiting
 from tests.processes import WebServer
 from tests.sandbox.client import SandboxProcess
 
@@ -202,9 +200,6 @@ class TestOverview:
 
 def test_in_a_browser(at_sandbox: SandboxProcess, web_process: WebServer, settings: Settings) -> None:
     """Wide and narrow: nothing is refused by the content security policy, and no page is wider than the screen."""
-    from playwright.sync_api import sync_playwright
-
-    chromium = find_chromium()
     # What the web process knows.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
     User.objects.create_superuser("root", password="a long password of root")
@@ -222,28 +217,8 @@ def test_in_a_browser(at_sandbox: SandboxProcess, web_process: WebServer, settin
         "redrive": page_of(long, "redrive"),
         "abandon": page_of(long, "abandon"),
     }
-    complaints: list[str] = []
-    too_wide: dict[str, int] = {}
-    shots = os.environ.get("SHOTS")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        page = browser.new_page()
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        page.goto(f"{web_process.address}{reverse('admin:login')}")
-        page.fill("#id_username", "root")
-        page.fill("#id_password", "a long password of root")
-        page.click("button[type=submit]")
-        for width, (across, down) in WIDTHS.items():
-            page.set_viewport_size({"width": across, "height": down})
-            for name, address in addresses.items():
-                page.goto(f"{web_process.address}{address}", wait_until="load")
-                assert page.url.endswith(address)  # and not the login
-                overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-                if overflow > 0:
-                    too_wide[f"{name} {width}"] = overflow
-                if shots:
-                    Path(shots).mkdir(exist_ok=True, parents=True)
-                    page.screenshot(path=f"{shots}/{name}-{width}.png", full_page=True)
-        browser.close()
+    with visiting(web_process.address) as visitor:
+        visitor.sign_in("root", "a long password of root")
+        visitor.tour(addresses)
 
-    assert (complaints, too_wide) == ([], {})
+    assert (visitor.complaints, visitor.too_wide) == ([], {})

@@ -329,12 +329,14 @@ class TestAbandon:
             abandon(intent, now=NOW + timedelta(minutes=1))
 
 
-def died(at_sandbox: SandboxProcess, *, carried_out: bool) -> OutboxIntent:
+def died(at_sandbox: SandboxProcess, *, carried_out: bool, **otherwise: Any) -> OutboxIntent:
     """What a process leaves that dies between the intent and the outcome, before or after Stripe did its work."""
     intent = OutboxIntent(
         purpose="customer:ada:create", operation="customers.create", params=SAID, created_at=NOW, attempts=1
     )
     intent.first_sent_at = intent.sending_since = NOW
+    for name, value in otherwise.items():
+        setattr(intent, name, value)
     intent.save(force_insert=True)
     if carried_out:
         params = writes.marked(writes.OPERATIONS["customers.create"], SAID, str(intent.pk))

@@ -23,6 +23,7 @@ from billing.subscriptions.errors import (
     SubscriptionError,
     SubscriptionNotFound,
 )
+from billing.subscriptions.keys import own_key
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.operations import change_terms
 
@@ -136,7 +137,7 @@ class CustomerSubscriptions(SubscriptionView):
             days_until_due=asked.body.days_until_due,
             actor=asked.actor,
             reason=asked.body.reason,
-            idempotency_key=asked.key,
+            idempotency_key=own_key(way="api", actor=asked.actor, key=asked.key),
             now=asked.now,
         )
         return self.done(subscription, status=201)
@@ -295,7 +296,7 @@ def _said(asked: Asked[Any]) -> dict[str, Any]:
     return {
         "actor": asked.actor,
         "reason": asked.body.reason,
-        "idempotency_key": asked.key,
+        "idempotency_key": own_key(way="api", actor=asked.actor, key=asked.key),
         "now": asked.now,
     }
 

@@ -22,6 +22,7 @@ from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailab
 from billing.subscriptions import comparing, forms, lifecycle, previews, scheduling, starting
 from billing.subscriptions.change_models import ChangePreview, ScheduledChange
 from billing.subscriptions.errors import SubscriptionError
+from billing.subscriptions.keys import own_key
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.operations import change_terms
 from billing.subscriptions.timeline import scheduled_text
@@ -122,7 +123,7 @@ def offered(subscription: Subscription, may: Callable[[str], bool]) -> list[tupl
     if is_over:
         names = ["reactivate"]
     elif subscription.stripe_subscription_id is None:
-        names = []
+        names = ["cancel"]
     else:
         names = ["resume"] if subscription.paused_from is not None else ["change_terms"]
         if subscription.paused_from is None and subscription.status in (status.ACTIVE, status.PAST_DUE):
@@ -166,7 +167,7 @@ class SubscriptionActions:
         form = wish.form(request.POST or None)
         if request.method == "POST" and form.is_valid():
             typed = dict(form.cleaned_data)
-            key = typed.pop("key")
+            key = _key(request, typed.pop("key"))
             try:
                 done = wish.do(
                     subscription_id=found.pk, actor=_actor(request), idempotency_key=key, now=clock.now(), **typed
@@ -236,7 +237,7 @@ class SubscriptionActions:
             "subscription_id": found.pk,
             "actor": _actor(request),
             "reason": typed["reason"],
-            "idempotency_key": typed["key"],
+            "idempotency_key": _key(request, typed["key"]),
             "now": now,
         }
         if typed["when"] == forms.LATER:
@@ -299,7 +300,7 @@ class SubscriptionActions:
                     days_until_due=typed["days_until_due"],
                     actor=_actor(request),
                     reason=typed["reason"],
-                    idempotency_key=typed["key"],
+                    idempotency_key=_key(request, typed["key"]),
                     now=clock.now(),
                     **form.wanted(),
                 )
@@ -334,6 +335,11 @@ def _found(subscription_id: int) -> Subscription:
 def _require(request: HttpRequest, permission: str) -> None:
     if not request.user.has_perm(permission):
         raise PermissionDenied
+
+
+def _key(request: HttpRequest, key: str) -> str:
+    """The key of a form, which is its own reader's."""
+    return own_key(way="form", actor=_actor(request), key=key)
 
 
 def _actor(request: HttpRequest) -> str:

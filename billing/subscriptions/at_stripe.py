@@ -29,10 +29,11 @@ LAST_DAY = 31
 MONTHS_OF_A_YEAR = 12
 
 
-def creation(subscription: Subscription) -> StripeDict:
+def creation(subscription: Subscription, *, now: datetime) -> StripeDict:
     """
     Return the parameters that create the subscription at Stripe, but for its customer. Raises PlanNotOffered for what
-    has no price there.
+    has no price there. A trial that is over by now, and the calendar's boundaries behind us, are not for Stripe any
+    more.
     """
     items = items_of(subscription, at=subscription.started_at)
     params: StripeDict = {
@@ -41,10 +42,10 @@ def creation(subscription: Subscription) -> StripeDict:
     }
     if subscription.days_until_due is not None:
         params |= {"collection_method": subscription.collection_method, "days_until_due": subscription.days_until_due}
-    if subscription.trial_ends_at is not None:
+    if subscription.trial_ends_at is not None and subscription.trial_ends_at > now:
         params["trial_end"] = second_of(subscription.trial_ends_at)
     if subscription.plan_version.alignment == Alignment.CALENDAR:
-        params |= calendar_anchor(subscription)
+        params |= calendar_anchor(subscription, now=now)
     return params
 
 
@@ -61,7 +62,7 @@ def price_id(version: PlanVersion) -> str:
     return version.stripe_price_id
 
 
-def calendar_anchor(subscription: Subscription) -> StripeDict:
+def calendar_anchor(subscription: Subscription, *, now: datetime | None = None) -> StripeDict:
     """
     Return the parameter that lets Stripe's periods begin with the calendar's.
 
@@ -70,7 +71,8 @@ def calendar_anchor(subscription: Subscription) -> StripeDict:
     were put forward. East of UTC a month begins on the last day of the one before, which is Stripe's 31st.
     """
     version = subscription.plan_version
-    at = stripes_midnight(cadence_of(subscription).after(subscription.anchor_at), version.time_zone)
+    begun = max(subscription.anchor_at, now or subscription.anchor_at)
+    at = stripes_midnight(cadence_of(subscription).after(begun), version.time_zone)
     if version.interval == Interval.MONTH and version.interval_count == 1:
         day = 1 if at.day == 1 else LAST_DAY
         config = {"day_of_month": day, "hour": at.hour, "minute": at.minute, "second": at.second}

@@ -8,11 +8,9 @@ change here (`apply_change`). So there is one way for both, and no change that o
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-
-from django.db.models import Q
 
 from billing.catalog.models import PlanVersion
 from billing.rollouts.under_way import give_way
@@ -20,12 +18,13 @@ from billing.stripe import gateway, outbox
 from billing.stripe.errors import NotYetKnown
 from billing.stripe.models import OutboxIntent
 from billing.stripe.seconds import second_of
+from billing.subscriptions.add_ons import bring_add_ons
 from billing.subscriptions.at_stripe import TERMS_FROM, changed_items, items_of, price_id, quantities, terms_from
 from billing.subscriptions.change_models import ChangePreview, SubscriptionEvent, SubscriptionRequest
 from billing.subscriptions.divisible import require_divisible
 from billing.subscriptions.errors import ChangeRefused, PlanNotOffered, SubscriptionNotFound
-from billing.subscriptions.history import Asked, ask, purpose_of, record, waiting_request
-from billing.subscriptions.models import BillingPeriod, Subscription, SubscriptionAddOn
+from billing.subscriptions.history import Asked, ask, purpose_of, record, who_asked
+from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.offers import require_add_on, require_offered, require_plan, require_sold
 from billing.subscriptions.opening import Item, cadence_of
 from billing.subscriptions.queries import latest_period
@@ -145,10 +144,12 @@ def require_items(subscription: Subscription, items: Sequence[Item]) -> None:
 
 def require_steerable(subscription: Subscription) -> None:
     """Raise ChangeRefused where we may not tell Stripe anything about it: it is over, unknown there, or not ours to."""
-    if subscription.stripe_subscription_id is None:
-        raise ChangeRefused(f"{subscription} is not known to Stripe yet; start it there first")
     if subscription.ended_at is not None or subscription.status in ("canceled", "incomplete_expired"):
         raise ChangeRefused(f"{subscription} has ended; reactivate it, which begins a new one", field="subscription")
+    if subscription.stripe_subscription_id is None:
+        raise ChangeRefused(
+            f"{subscription} is not known to Stripe yet; start it there first, on the same terms, or cancel it now"
+        )
     if subscription.stripe_schedule_id:
         raise ChangeRefused(
             f"{subscription} is changed by the schedule {subscription.stripe_schedule_id} at Stripe, which would undo"
@@ -210,13 +211,21 @@ def _require_nothing_unanswered(subscription: Subscription) -> None:
         )
 
 
-def apply_change(subscription: Subscription, stripe_subscription: Mapping[str, Any], *, now: datetime) -> bool:
+def apply_change(
+    subscription: Subscription,
+    stripe_subscription: Mapping[str, Any],
+    *,
+    now: datetime,
+    told: SubscriptionRequest | None = None,
+) -> bool:
     """
     Bring a change that we asked Stripe for to our rows; return whether there was one. Said twice it is done once.
 
     Inside the caller's transaction, with customer and subscription locked. Anybody may edit metadata: an instant counts
-    only within the latest period or at its end, and only with items that are ours. Raises ChangeRefused for an item
-    that is not, and NotYetKnown for an instant in the period that comes next.
+    only within the latest period or at its end, and only with items that are ours: of one that is not `unfollowable`
+    tells, and whoever follows the rest holds it. An instant ahead was that of a renewal that came before its time (a
+    trial or a pause was ended): the latest period has these terms from its beginning. Raises NotYetKnown for an instant
+    in the period that comes next.
     """
     at, latest = terms_from(stripe_subscription), latest_period(subscription.pk)
     if at is None or latest is None:
@@ -228,10 +237,12 @@ def apply_change(subscription: Subscription, stripe_subscription: Mapping[str, A
         if at >= cadence_of(subscription).after(latest.ends_at):
             return False  # no instant of ours
         raise NotYetKnown(f"{subscription} changes at {at:%F %T}, in a period that is not open here yet")
+    if unfollowable(stripe_subscription):
+        return False
     plan, *add_ons = _items(stripe_subscription)
-    told = subscription.rollout_moves.filter(state__in=("telling", "told"), to_version=plan.version)
+    moving = subscription.rollout_moves.filter(state__in=("telling", "told"), to_version=plan.version)
     included: set[int] = set()
-    if plan.version.pk != subscription.plan_version_id and told.exists():
+    if plan.version.pk != subscription.plan_version_id and moving.exists():
         # A rollout's price on Stripe's item counts from the renewal on (`moves.take_effect`), and so does what it
         # includes; this change may have been asked for, and done, long before it.
         included = set(plan.version.bundled.values_list("plan_id", flat=True))
@@ -239,14 +250,32 @@ def apply_change(subscription: Subscription, stripe_subscription: Mapping[str, A
     before = terms_text(subscription, at=latest.ends_at)
     subscription.plan_version, subscription.seats = plan.version, plan.seats
     subscription.save(update_fields=["plan_version", "seats"])
-    _bring_add_ons(subscription, add_ons, at=at, kept_plans=included)
+    divides = at < latest.ends_at and at <= now and not _has_terms(latest, plan, add_ons)
+    since = at if divides or at == latest.ends_at else latest.starts_at
+    bring_add_ons(subscription, add_ons, at=since, kept_plans=included)
     after = terms_text(subscription, at=latest.ends_at)
-    request = waiting_request(subscription, Asked.TERMS)
-    if at < latest.ends_at:
+    request = who_asked(subscription, Asked.TERMS, told=told, at=now)
+    if divides:
         split_period(latest, subscription=subscription, at=at, now=now)
     if request is not None or before != after:
         record(subscription, EventKind.TERMS, before=before, after=after, effective_at=at, now=now, request=request)
     return True
+
+
+def _has_terms(period: BillingPeriod, plan: Item, add_ons: Sequence[Item]) -> bool:
+    """Whether these are the terms that the period was opened with."""
+    own = period.add_ons.filter(is_bundled=False).values_list("plan_version_id", "seats")
+    same_plan = (period.plan_version_id, period.seats) == (plan.version.pk, plan.seats)
+    return same_plan and sorted(own) == sorted((item.version.pk, item.seats) for item in add_ons)
+
+
+def unfollowable(stripe_subscription: Mapping[str, Any]) -> str:
+    """What of Stripe's items is none of ours, in words; nothing where all are."""
+    try:
+        _items(stripe_subscription)
+    except ChangeRefused as refused:
+        return str(refused)
+    return ""
 
 
 class Unfollowable(Exception):
@@ -283,7 +312,7 @@ def bring_items_of_dashboard(subscription: Subscription, theirs: Mapping[str, An
         raise Unfollowable(f"{theirs['id']} was given at Stripe what we do not sell so: {refused}") from refused
     subscription.plan_version, subscription.seats = plan.version, plan.seats
     subscription.save(update_fields=["plan_version", "seats"])
-    _bring_add_ons(subscription, add_ons, at=at, kept_plans=set())
+    bring_add_ons(subscription, add_ons, at=at, kept_plans=set())
     return True
 
 
@@ -327,37 +356,6 @@ def _items(stripe_subscription: Mapping[str, Any]) -> list[Item]:
         raise ChangeRefused(f"{stripe_subscription['id']} has {what}; mend its items at Stripe")
     ordered = sorted(by_price.values(), key=lambda version: (version.plan.is_add_on, version.plan.code))
     return [Item(version, seats[str(version.stripe_price_id)]) for version in ordered]
-
-
-def _bring_add_ons(
-    subscription: Subscription, wanted: Sequence[Item], *, at: datetime, kept_plans: Collection[int]
-) -> None:
-    """Add and remove add-ons from the instant on; another number of seats is the one removed and the other added."""
-    asked = {(item.version.pk, item.seats) for item in wanted}
-    kept: dict[tuple[int, int], SubscriptionAddOn] = {}
-    # Also those that would come, or go, with the next period: what was asked for before counts no more.
-    rows = subscription.add_ons.filter(Q(removed_at=None) | Q(removed_at__gte=at)).select_related("plan_version")
-    for row in rows.order_by("added_at", "pk"):
-        key = (row.plan_version_id, row.seats)
-        if key in asked and key not in kept:
-            kept[key] = row
-        elif row.plan_version.plan_id not in kept_plans:
-            # Before any other comes: a version is there once.
-            _settle(row, added_at=row.added_at, removed_at=max(at, row.added_at))
-    for item in wanted:
-        found = kept.get((item.version.pk, item.seats))
-        if found is not None:
-            _settle(found, added_at=min(at, found.added_at), removed_at=None)
-        else:
-            SubscriptionAddOn.objects.create(
-                subscription=subscription, plan_version=item.version, seats=item.seats, added_at=at
-            )
-
-
-def _settle(row: SubscriptionAddOn, *, added_at: datetime, removed_at: datetime | None) -> None:
-    if (row.added_at, row.removed_at) != (added_at, removed_at):
-        row.added_at, row.removed_at = added_at, removed_at
-        row.save(update_fields=["added_at", "removed_at"])
 
 
 def _asked(params: StripeDict) -> dict[str, int]:

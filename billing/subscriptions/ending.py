@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from billing.subscriptions.change_models import ScheduledChange, SubscriptionEvent
-from billing.subscriptions.history import DASHBOARD, STRIPE, Asked, record, waiting_request
+from billing.subscriptions.change_models import ScheduledChange, SubscriptionEvent, SubscriptionRequest
+from billing.subscriptions.history import DASHBOARD, STRIPE, Asked, record, who_asked
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import cadence_of, open_period
 from billing.subscriptions.queries import latest_period
@@ -27,12 +27,37 @@ def ended_instant(stripe_subscription: Mapping[str, Any], *, now: datetime) -> d
     return datetime.fromtimestamp(int(second), tz=UTC) if second else now.replace(microsecond=0)
 
 
-def end(subscription: Subscription, stripe_subscription: Mapping[str, Any], *, status: str, now: datetime) -> None:
-    """Bring the end that Stripe tells of: the status, the last period, its closing invoice, and what was scheduled."""
+def end(
+    subscription: Subscription,
+    stripe_subscription: Mapping[str, Any],
+    *,
+    status: str,
+    now: datetime,
+    told: SubscriptionRequest | None = None,
+) -> None:
+    """
+    Bring the end that Stripe tells of: the status, the last period, its closing invoice, and what was scheduled.
+
+    `told` is the request that this is the answer to, if any.
+    """
     ended_at = ended_instant(stripe_subscription, now=now)
-    request = waiting_request(subscription, Asked.CANCEL)
+    request = who_asked(subscription, Asked.CANCEL, told=told, at=ended_at)
     was_planned = subscription.cancel_at is not None and request is None
-    before, status_before = subscription.get_status_display(), subscription.status
+    actor = _who(subscription, was_planned=was_planned, before=subscription.status)
+    end_at(subscription, status=status, ended_at=ended_at, request=request, actor=actor, now=now)
+
+
+def end_at(
+    subscription: Subscription,
+    *,
+    status: str,
+    ended_at: datetime,
+    request: SubscriptionRequest | None,
+    actor: str,
+    now: datetime,
+) -> None:
+    """End it at an instant, by whoever asked for it, or else by `actor`."""
+    before, is_paused = subscription.get_status_display(), subscription.paused_from is not None
     subscription.status, subscription.ended_at, subscription.paused_from = status, ended_at, None
     subscription.save(update_fields=["status", "ended_at", "paused_from"])
     record(
@@ -43,29 +68,32 @@ def end(subscription: Subscription, stripe_subscription: Mapping[str, Any], *, s
         effective_at=ended_at,
         now=now,
         request=request,
-        actor=_who(subscription, was_planned=was_planned, before=status_before),
+        actor=actor,
     )
     ScheduledChange.objects.filter(subscription=subscription, state=ScheduledChange.State.WAITING).update(
         state=ScheduledChange.State.CANCELLED, settled_at=now, settled_by=TASK, detail="The subscription ended."
     )
-    last = end_periods(subscription, ended_at=ended_at, now=now)
+    last = end_periods(subscription, ended_at=ended_at, is_paused=is_paused, now=now)
     if last is not None:
         # Of a trial or a pause too: usage of the part before it may be on no invoice yet.
         order_closing(last, now=now)
 
 
-def end_periods(subscription: Subscription, *, ended_at: datetime, now: datetime) -> BillingPeriod | None:
+def end_periods(
+    subscription: Subscription, *, ended_at: datetime, is_paused: bool = False, now: datetime
+) -> BillingPeriod | None:
     """
     Let the periods end with the subscription and return the last one: cut where it is longer, and opened where a
-    renewal of which we have not heard lies before the end.
+    renewal of which we have not heard lies before the end. In a pause nothing of those is billed.
     """
     latest = latest_period(subscription.pk)
     if latest is None:
         return None
+    kind = BillingPeriod.Kind.PAUSED if is_paused else BillingPeriod.Kind.REGULAR
     while latest.ends_at + DRIFT_MAX < ended_at:
         following = cadence_of(subscription).after(latest.ends_at)
         ends_at = ended_at if following + DRIFT_MAX >= ended_at else following
-        latest = open_period(subscription, starts_at=latest.ends_at, ends_at=ends_at)
+        latest = open_period(subscription, starts_at=latest.ends_at, ends_at=ends_at, kind=kind)
     ends_at = max(ended_at, latest.starts_at + SHORTEST)
     if ends_at < latest.ends_at and latest.state == BillingPeriod.State.OPEN:
         latest.ends_at = ends_at

@@ -13,30 +13,37 @@ from typing import Any
 from billing.stripe.readers import id_of
 from billing.subscriptions import pausing
 from billing.subscriptions.at_stripe import items_of, quantities, terms_from
-from billing.subscriptions.change_models import SubscriptionEvent
+from billing.subscriptions.change_models import ScheduledChange, SubscriptionEvent, SubscriptionRequest
 from billing.subscriptions.changes import Unfollowable, bring_items_of_dashboard, terms_text
-from billing.subscriptions.history import DASHBOARD, STRIPE, Asked, record, waiting_request
+from billing.subscriptions.history import DASHBOARD, STRIPE, Asked, counts_from, purpose_of, record, who_asked
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.queries import latest_period
 
 logger = logging.getLogger(__name__)
 Kind = SubscriptionEvent.Kind
 HELD_CHARS_MAX = 500
+END_TASK = "task:follow_subscriptions"
 
 
 def follow(
-    subscription: Subscription, theirs: Mapping[str, Any], *, changed_at: datetime | None, now: datetime
+    subscription: Subscription,
+    theirs: Mapping[str, Any],
+    *,
+    changed_at: datetime | None,
+    now: datetime,
+    told: SubscriptionRequest | None = None,
 ) -> None:
     """
-    Bring everything but status and end. `changed_at` is when Stripe says that something changed, where an event told.
+    Bring everything but status and end. `changed_at` is when Stripe says that something changed, where an event told;
+    `told` is the request whose answer this is.
     """
     at = changed_at or now.replace(microsecond=0)
     _follow_collection(subscription, theirs, at=at, now=now)
     _follow_schedule(subscription, theirs, at=at, now=now)
-    _follow_planned_end(subscription, theirs, at=at, now=now)
+    _follow_planned_end(subscription, theirs, at=at, now=now, told=told)
     _follow_items(subscription, theirs, at=at, now=now)
-    _follow_trial(subscription, theirs, now=now)
-    _follow_pause(subscription, theirs, at=at, now=now)
+    _follow_trial(subscription, theirs, at=at, now=now, told=told)
+    _follow_pause(subscription, theirs, at=at, now=now, told=told)
 
 
 def shows_nothing_new(subscription: Subscription, snapshot: Mapping[str, Any]) -> bool:
@@ -91,7 +98,14 @@ def _follow_schedule(subscription: Subscription, theirs: Mapping[str, Any], *, a
     record(subscription, Kind.SCHEDULE, before=before, after=schedule, effective_at=at, now=now)
 
 
-def _follow_planned_end(subscription: Subscription, theirs: Mapping[str, Any], *, at: datetime, now: datetime) -> None:
+def _follow_planned_end(
+    subscription: Subscription,
+    theirs: Mapping[str, Any],
+    *,
+    at: datetime,
+    now: datetime,
+    told: SubscriptionRequest | None,
+) -> None:
     cancel_at = _instant(theirs.get("cancel_at"))
     if cancel_at == subscription.cancel_at:
         return
@@ -100,7 +114,7 @@ def _follow_planned_end(subscription: Subscription, theirs: Mapping[str, Any], *
     subscription.save(update_fields=["cancel_at", "canceled_at"])
     kind = Kind.CANCEL_UNDONE if cancel_at is None else Kind.CANCEL_PLANNED
     asked = Asked.UNDO_CANCEL if cancel_at is None else Asked.CANCEL_LATER
-    request = waiting_request(subscription, asked)
+    request = who_asked(subscription, asked, told=told, at=at)
     record(
         subscription,
         kind,
@@ -142,7 +156,14 @@ def _follow_items(subscription: Subscription, theirs: Mapping[str, Any], *, at: 
     record(subscription, Kind.HELD if held else Kind.RELEASED, before=was, after=held, effective_at=at, now=now)
 
 
-def _follow_trial(subscription: Subscription, theirs: Mapping[str, Any], *, now: datetime) -> None:
+def _follow_trial(
+    subscription: Subscription,
+    theirs: Mapping[str, Any],
+    *,
+    at: datetime,
+    now: datetime,
+    told: SubscriptionRequest | None,
+) -> None:
     """A trial that was ended before its time: the first paid period began there."""
     latest = latest_period(subscription.pk)
     is_over = theirs["status"] != Subscription.Status.TRIALING
@@ -153,19 +174,28 @@ def _follow_trial(subscription: Subscription, theirs: Mapping[str, Any], *, now:
         return
     before = _text(latest.ends_at)
     pausing.begin_cycle(subscription, theirs, latest, starts_at=moved[0], ends_at=moved[1], now=now)
-    request = waiting_request(subscription, Asked.END_TRIAL)
+    request = who_asked(subscription, Asked.END_TRIAL, told=told, at=at)
     record(
         subscription, Kind.TRIAL_ENDED, before=before, after=_text(moved[0]), effective_at=moved[0], now=now,
         request=request,
     )  # fmt: skip
 
 
-def _follow_pause(subscription: Subscription, theirs: Mapping[str, Any], *, at: datetime, now: datetime) -> None:
+def _follow_pause(
+    subscription: Subscription,
+    theirs: Mapping[str, Any],
+    *,
+    at: datetime,
+    now: datetime,
+    told: SubscriptionRequest | None,
+) -> None:
     is_paused = bool(theirs.get("pause_collection"))
     if is_paused == (subscription.paused_from is not None):
         return
-    request = waiting_request(subscription, Asked.PAUSE if is_paused else Asked.RESUME)
-    at = request.effective_at if request is not None else at
+    request = who_asked(subscription, Asked.PAUSE if is_paused else Asked.RESUME, told=told, at=at)
+    last = subscription.events.filter(kind__in=(Kind.PAUSED, Kind.RESUMED)).order_by("pk").last()
+    at = counts_from(request, at=at)
+    at = at if last is None else max(at, last.effective_at)
     if is_paused:
         from_when = pausing.pause_period(subscription, at=at, now=now)
         subscription.paused_from, kind = from_when, Kind.PAUSED
@@ -174,8 +204,32 @@ def _follow_pause(subscription: Subscription, theirs: Mapping[str, Any], *, at: 
         subscription.paused_from, kind = None, Kind.RESUMED
     subscription.save(update_fields=["paused_from"])
     behaviour = str((theirs.get("pause_collection") or {}).get("behavior", ""))
-    told = f"Invoices at Stripe: {behaviour.replace('_', ' ')}" if behaviour else ""
-    record(subscription, kind, after=told, effective_at=from_when, now=now, request=request)
+    said = f"Invoices at Stripe: {behaviour.replace('_', ' ')}" if behaviour else ""
+    record(subscription, kind, after=said, effective_at=from_when, now=now, request=request)
+    _cancel_other_ends(subscription, request, is_paused=is_paused, now=now)
+
+
+def _cancel_other_ends(
+    subscription: Subscription, request: SubscriptionRequest | None, *, is_paused: bool, now: datetime
+) -> None:
+    """
+    Cancel the scheduled ends of every pause but the one that has begun just now: of one that is over, that would end a
+    later one. The resumption that is being carried out just now settles itself.
+    """
+    if is_paused and request is None:
+        return  # nobody can tell whether one of them is its end
+    waiting = ScheduledChange.objects.filter(
+        subscription=subscription, kind=ScheduledChange.Kind.RESUME, state=ScheduledChange.State.WAITING
+    )
+    for row in waiting:
+        if is_paused:
+            own = purpose_of(subscription.pk, Asked.PAUSE, row.idempotency_key.removeprefix(pausing.END_OF))
+        else:
+            own = purpose_of(subscription.pk, Asked.RESUME, f"scheduled:{row.pk}")
+        if request is None or request.purpose != own:
+            row.state, row.settled_at, row.settled_by = ScheduledChange.State.CANCELLED, now, END_TASK
+            row.detail = "The pause that it was to end is over."
+            row.save(update_fields=["state", "settled_at", "settled_by", "detail"])
 
 
 def _instant(second: Any) -> datetime | None:

@@ -6,11 +6,10 @@ for it is found by the request that waits for it; without one somebody did it in
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import Exists, OuterRef
 
 from billing.stripe.models import OutboxIntent
 from billing.subscriptions.change_models import ChangePreview, SubscriptionEvent, SubscriptionRequest
@@ -20,6 +19,9 @@ from billing.subscriptions.models import Subscription
 Kind, Asked = SubscriptionEvent.Kind, SubscriptionRequest.Kind
 DASHBOARD, STRIPE = "stripe:dashboard", "stripe:billing"
 TEXT_CHARS_MAX, REASON_CHARS_MAX = 300, 500
+# A write that was not answered may have been carried out within this: a call ends within a minute, and Stripe's event
+# bears the second of the change.
+UNANSWERED_FOR = timedelta(minutes=10)
 
 
 def next_reading() -> int:
@@ -74,11 +76,46 @@ def purpose_of(subscription_id: int, kind: str, idempotency_key: str) -> str:
     return f"subscription:{subscription_id}:{kind}:{idempotency_key}"
 
 
-def waiting_request(subscription: Subscription, *kinds: str) -> SubscriptionRequest | None:
-    """The oldest request of these kinds that Stripe was told of, or is being told, and that nothing came of yet."""
-    told = OutboxIntent.objects.filter(purpose=OuterRef("purpose")).exclude(state=OutboxIntent.State.REFUSED)
-    found = SubscriptionRequest.objects.filter(Exists(told), subscription=subscription, kind__in=kinds, events=None)
-    return found.order_by("pk").first()
+def who_asked(
+    subscription: Subscription, *kinds: str, told: SubscriptionRequest | None = None, at: datetime
+) -> SubscriptionRequest | None:
+    """
+    Who asked for a change of these kinds that Stripe shows at `at`: `told`, whose answer this is, where it asked for
+    such a one, else the newest request that Stripe carried out, or may have just now, and that nothing came of yet.
+
+    One that was never carried out waits for nothing: a later change by somebody else is not its.
+    """
+    waiting = SubscriptionRequest.objects.filter(subscription=subscription, kind__in=kinds, events=None)
+    found = list(waiting.order_by("-pk"))
+    if told is not None and told in found:
+        return told
+    intents = {one.purpose: one for one in OutboxIntent.objects.filter(purpose__in=[one.purpose for one in found])}
+    return next((one for one in found if one.purpose in intents and _may_be_done(intents[one.purpose], at)), None)
+
+
+def _may_be_done(intent: OutboxIntent, at: datetime) -> bool:
+    if intent.state != OutboxIntent.State.INTENDED:
+        return intent.state == OutboxIntent.State.SUCCEEDED
+    return any(abs(at - sent_at) <= UNANSWERED_FOR for sent_at in _sent_at(intent))
+
+
+def counts_from(request: SubscriptionRequest | None, *, at: datetime) -> datetime:
+    """
+    From which second a change counts that Stripe shows at `at`: that at which its request was sent last until then, and
+    never one from before, at which it had failed. `at` itself for what nobody asked us for.
+    """
+    intent = None if request is None else OutboxIntent.objects.filter(purpose=request.purpose).first()
+    if request is None or intent is None:
+        return at
+    sent = [moment.replace(microsecond=0) for moment in _sent_at(intent)]
+    before = [moment for moment in sent if moment <= at]
+    return max(before, default=at)
+
+
+def _sent_at(intent: OutboxIntent) -> list[datetime]:
+    """When it was sent: by the tries, and by what a process that died has left."""
+    known = [moment for moment in (intent.first_sent_at, intent.sending_since) if moment is not None]
+    return known + list(intent.tries.values_list("at", flat=True))
 
 
 def record(

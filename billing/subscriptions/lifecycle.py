@@ -10,17 +10,23 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
+
 from billing.catalog.models import Alignment
-from billing.stripe import outbox
+from billing.stripe import gateway, outbox
+from billing.stripe.errors import StripeRefused
 from billing.stripe.models import OutboxIntent
+from billing.subscriptions.change_models import SubscriptionRequest
 from billing.subscriptions.changes import require_steerable
 from billing.subscriptions.errors import ChangeRefused, SubscriptionNotFound
 from billing.subscriptions.history import Asked, ask, next_reading, purpose_of, record_unless_done
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import cadence_of
 from billing.subscriptions.operations import project_subscription
+from billing.subscriptions.pausing import END_OF
+from billing.subscriptions.pending import let_go
 from billing.subscriptions.queries import latest_period
-from billing.subscriptions.scheduling import schedule_resumption
+from billing.subscriptions.scheduling import cancel_resumption, schedule_resumption
 
 StripeDict = dict[str, Any]
 Build = Callable[[Subscription], StripeDict]
@@ -51,20 +57,39 @@ def pause(
             raise ChangeRefused("it would end before it begins; name an instant that is ahead", field="until")
         return VOID
 
-    told = {"until": None if until is None else until.isoformat()}
-    paused = _tell(
-        subscription_id, Asked.PAUSE, build, asked=told, actor=actor, reason=reason, key=idempotency_key, now=now
-    )
-    if until is not None and until > now:
-        schedule_resumption(
-            subscription_id=subscription_id,
-            effective_at=until,
+    end_key, purpose = f"{END_OF}{idempotency_key}", purpose_of(subscription_id, Asked.PAUSE, idempotency_key)
+
+    def schedule_end() -> None:
+        if until is None:
+            return
+        if until > now:
+            schedule_resumption(
+                subscription_id=subscription_id,
+                effective_at=until,
+                actor=actor,
+                reason=reason,
+                idempotency_key=end_key,
+                now=now,
+            )
+        elif OutboxIntent.objects.filter(purpose=purpose, state=OutboxIntent.State.INTENDED).exists():
+            raise ChangeRefused("it was not carried out until its end; pause anew, until another one", field="until")
+
+    try:
+        return _tell(
+            subscription_id,
+            Asked.PAUSE,
+            build,
+            asked={"until": None if until is None else until.isoformat()},
             actor=actor,
             reason=reason,
-            idempotency_key=f"until:{idempotency_key}",
+            key=idempotency_key,
             now=now,
+            with_it=schedule_end,
         )
-    return paused
+    except StripeRefused as refused:
+        why = f"Stripe refused the pause: {refused}"
+        cancel_resumption(subscription_id=subscription_id, idempotency_key=end_key, actor=actor, reason=why, now=now)
+        raise
 
 
 def resume(*, subscription_id: int, actor: str, reason: str, idempotency_key: str, now: datetime) -> Subscription:
@@ -98,12 +123,19 @@ def cancel(
     End a subscription now: its open period ends at that second, and a closing invoice has the usage until then.
 
     `prorate` credits the fee of the time that is left, by Stripe, to the customer's balance. What prorations of earlier
-    changes still wait for an invoice get one now: without it Stripe would drop them.
+    changes still wait for an invoice get one now: without it Stripe would drop them. One that Stripe does not know is
+    ended here alone (`pending.let_go`).
     """
 
     def build(found: Subscription) -> StripeDict:
         return {"prorate": prorate, "invoice_now": True}
 
+    let = let_go(
+        subscription_id=subscription_id, prorate=prorate, actor=actor, reason=reason, idempotency_key=idempotency_key,
+        now=now,
+    )  # fmt: skip
+    if let is not None:
+        return let
     return _tell(
         subscription_id,
         Asked.CANCEL,
@@ -171,8 +203,13 @@ def _tell(
     key: str,
     now: datetime,
     operation: str = "subscriptions.update",
+    with_it: Callable[[], None] = lambda: None,
 ) -> Subscription:
-    """Commit what is asked for, tell Stripe once, and bring what it answers. A repeat asks for just the same again."""
+    """
+    Commit what is asked for, tell Stripe once, and bring what it answers. A repeat asks for just the same again.
+
+    `with_it` is written in the transaction of the request, or not at all.
+    """
     found = Subscription.objects.select_related("customer", "plan_version__plan").filter(pk=subscription_id).first()
     if found is None:
         raise SubscriptionNotFound(f"there is no subscription {subscription_id}")
@@ -180,16 +217,18 @@ def _tell(
     if known is None:
         require_steerable(found)
     params = known.params if known is not None else build(found)
-    request = ask(
-        subscription=found,
-        kind=kind,
-        idempotency_key=key,
-        asked=asked,
-        effective_at=now.replace(microsecond=0),
-        actor=actor,
-        reason=reason,
-        now=now,
-    )
+    with transaction.atomic():
+        with_it()  # first: it takes the customer's lock, which comes before all others
+        request = ask(
+            subscription=found,
+            kind=kind,
+            idempotency_key=key,
+            asked=asked,
+            effective_at=now.replace(microsecond=0),
+            actor=actor,
+            reason=reason,
+            now=now,
+        )
     reading = next_reading()
     answer = outbox.perform(
         purpose=request.purpose,
@@ -198,9 +237,23 @@ def _tell(
         params=params,
         now=now,
     )
-    project_subscription(answer, now=now, reading=reading)
-    record_unless_done(request, now=now)
+    bring_answer(request, answer, now=now, reading=reading)
     return Subscription.objects.get(pk=subscription_id)
+
+
+def bring_answer(request: SubscriptionRequest, answer: StripeDict, *, reading: int, now: datetime) -> None:
+    """
+    Bring what Stripe answered to a request, and write down where it changed nothing. Not inside a transaction.
+
+    `reading` is the number from before it was sent. A newer look in our rows may be from before the write all the same:
+    then the subscription is looked at once more. Raises what `project_subscription` and a read of Stripe raise.
+    """
+    known = project_subscription(answer, now=now, reading=reading, told=request)
+    if known is not None and known.last_reading > reading:
+        again = next_reading()
+        fetched = gateway.retrieve(f"/v1/subscriptions/{known.stripe_subscription_id}")
+        project_subscription(fetched, now=now, reading=again, told=request)
+    record_unless_done(request, now=now)
 
 
 def _was_renewed_since(subscription: Subscription, paused_from: datetime, *, now: datetime) -> bool:

@@ -6,7 +6,7 @@ Only `start_at_stripe` calls Stripe, through the outbox and outside of every tra
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -17,9 +17,11 @@ from billing.customers.models import Customer
 from billing.customers.operations import create_at_stripe, lock_customer, use_payment_method
 from billing.stripe import outbox
 from billing.stripe.errors import NotYetKnown
+from billing.stripe.models import OutboxIntent
 from billing.subscriptions import at_stripe
 from billing.subscriptions.at_stripe import seats_at_stripe
-from billing.subscriptions.change_models import ChangePreview, SubscriptionEvent
+from billing.subscriptions.binding import bound
+from billing.subscriptions.change_models import ChangePreview, SubscriptionEvent, SubscriptionRequest
 from billing.subscriptions.changes import apply_change, ask_for_change, terms_text
 from billing.subscriptions.ending import end
 from billing.subscriptions.errors import (
@@ -32,11 +34,12 @@ from billing.subscriptions.errors import (
     SubscriptionNotFound,
 )
 from billing.subscriptions.following import follow
-from billing.subscriptions.history import STRIPE, next_reading, record, record_unless_done
+from billing.subscriptions.history import STRIPE, next_reading, record
 from billing.subscriptions.models import BillingPeriod, Subscription, SubscriptionAddOn
 from billing.subscriptions.offers import require_add_on, require_offered, require_plan
 from billing.subscriptions.opening import Item, cadence_of, first_span, open_period
 from billing.subscriptions.pausing import open_after_pause
+from billing.subscriptions.pending import create_purpose
 from billing.subscriptions.queries import latest_period
 
 __all__ = [
@@ -186,36 +189,49 @@ def close_period(*, period_id: int, now: datetime) -> BillingPeriod:
     return period
 
 
-def start_at_stripe(*, subscription_id: int, payment_method: str = "", now: datetime) -> Subscription:
+def start_at_stripe(*, subscription_id: int, payment_method: str = "", wish: str = "", now: datetime) -> Subscription:
     """
     Create the subscription at Stripe, with the customer and their default payment method; safe to repeat.
 
-    `payment_method` is Stripe's id or test token; without one the customer's default pays, or what is sent. Raises
-    SubscriptionNotFound, PlanNotOffered when a plan version or add-on has no price at Stripe yet, and what
-    outbox.perform raises; what was done until then stays done.
+    `payment_method` is Stripe's id or test token; without one the customer's default pays, or what is sent. `wish`
+    names who asked: a card that was refused to one is tried anew for another. What Stripe refused to create is refused
+    again until it is given up (`pending.give_up_refused`). Raises SubscriptionNotFound, ChangeRefused where it was let
+    go, PlanNotOffered when a plan version or add-on has no price at Stripe yet, and what outbox.perform raises; what
+    was done until then stays done.
     """
     subscription = Subscription.objects.select_related("customer", "plan_version").filter(pk=subscription_id).first()
     if subscription is None:
         raise SubscriptionNotFound(f"there is no subscription {subscription_id}")
-    params = at_stripe.creation(subscription)
+    if subscription.ended_at is not None and subscription.stripe_subscription_id is None:
+        raise ChangeRefused(f"{subscription} was ended before Stripe knew it; start another one", is_conflict=True)
     fact = f"subscription:{subscription_id}"
     stripe_customer_id = create_at_stripe(customer_id=subscription.customer_id, now=now)
     if payment_method:
         use_payment_method(
             customer_id=subscription.customer_id,
             payment_method=payment_method,
-            idempotency_key=f"{fact}:{payment_method}",
+            idempotency_key=f"{fact}:{wish}:{payment_method}" if wish else f"{fact}:{payment_method}",
             now=now,
         )
+    purpose = create_purpose(subscription_id)
+    # What depends on the time of day was said once, and is said so again.
+    known = OutboxIntent.objects.filter(purpose=purpose).values_list("params", flat=True).first()
     reading = next_reading()
     created = outbox.perform(
-        purpose=f"{fact}:create",
+        purpose=purpose,
         operation="subscriptions.create",
         target="",
-        params={"customer": stripe_customer_id, **params},
+        params=known or {"customer": stripe_customer_id, **at_stripe.creation(subscription, now=now)},
         now=now,
     )
     project_subscription(created, now=now, reading=reading)
+    subscription.refresh_from_db()
+    if subscription.ended_at is not None and created["status"] not in ENDED_STATUSES:
+        # Somebody let it go between our look and Stripe's answer.
+        outbox.perform(
+            purpose=f"{fact}:let_go", operation="subscriptions.cancel", target=str(created["id"]),
+            params={"prorate": True, "invoice_now": True}, now=now,
+        )  # fmt: skip
     return Subscription.objects.get(pk=subscription_id)
 
 
@@ -241,6 +257,8 @@ def change_terms(
     transaction; said twice with one key it is done once. Raises what `changes.ask_for_change` raises, and
     SubscriptionError when its answer cannot be applied yet: its webhook does it then.
     """
+    from billing.subscriptions.lifecycle import bring_answer  # noqa: PLC0415  (it projects by this module)
+
     items = [Item(plan_version, seats), *(Item(add_on, count) for add_on, count in add_ons)]
     reading = next_reading()
     answer, request = ask_for_change(
@@ -254,8 +272,7 @@ def change_terms(
         idempotency_key=idempotency_key,
         now=now,
     )
-    project_subscription(answer, now=now, reading=reading)
-    record_unless_done(request, now=now)
+    bring_answer(request, answer, now=now, reading=reading)
     return Subscription.objects.get(pk=subscription_id)
 
 
@@ -265,15 +282,17 @@ def project_subscription(
     now: datetime,
     reading: int | None = None,
     changed_at: datetime | None = None,
+    told: SubscriptionRequest | None = None,
 ) -> Subscription | None:
     """
     Bring our row and its periods to what Stripe says, from an object just fetched; None when it is none of ours.
 
     `reading` is the number taken before the look (`history.next_reading`): one older than the row's changes nothing,
-    nor does any after the end. `changed_at` is when Stripe says that it changed. A change of terms that we asked for
-    (`changes.change_terms`) begins when it says; items that somebody else changed count from the next period on; a
-    pause, its end and an end of a trial cut the open period; the end of all ends the last one. Raises SubscriptionError
-    for a status that Stripe did not have before, and what `changes.apply_change` and `pausing` raise.
+    nor does any after the end. `changed_at` is when Stripe says that it changed, `told` the request that it answers. A
+    change of terms that we asked for (`changes.change_terms`) begins when it says; items that somebody else changed
+    count from the next period on; a pause, its end and an end of a trial cut the open period; the end of all ends the
+    last one. Raises SubscriptionError for a status that Stripe did not have before, and what `changes.apply_change` and
+    `pausing` raise.
     """
     status = str(stripe_subscription["status"])
     if status not in Subscription.Status.values:
@@ -285,16 +304,16 @@ def project_subscription(
         )
         for customer_id in Customer.objects.filter(of_this).order_by("pk").distinct().values_list("pk", flat=True):
             lock_customer(customer_id=customer_id)
-        subscription = _bound(stripe_subscription)
+        subscription = bound(stripe_subscription)
         if subscription is None or _is_overtaken(subscription, status, reading):
             return subscription
         if status in ENDED_STATUSES:
             if subscription.ended_at is None:
-                end(subscription, stripe_subscription, status=status, now=now)
+                end(subscription, stripe_subscription, status=status, now=now, told=told)
             return subscription
         before = (subscription.status, subscription.seats)
-        apply_change(subscription, stripe_subscription, now=now)
-        follow(subscription, stripe_subscription, changed_at=changed_at, now=now)
+        apply_change(subscription, stripe_subscription, now=now, told=told)
+        follow(subscription, stripe_subscription, changed_at=changed_at, now=now, told=told)
         subscription.status = status
         subscription.seats = seats_at_stripe(stripe_subscription, subscription.plan_version.stripe_price_id)
         if (subscription.status, subscription.seats) != before:
@@ -348,31 +367,6 @@ def bring_awaited_change(*, subscription_id: int, stripe_subscription: Mapping[s
         logger.warning("%s; what was asked for before it is not known any more", later)
 
 
-def _bound(stripe_subscription: Mapping[str, Any]) -> Subscription | None:
-    """
-    Return our subscription, locked, that is this one at Stripe.
-
-    A webhook can be faster than the answer to our own request: the first to come binds the two. Metadata, which
-    anybody may edit, is believed only for a subscription that waits for its id, and of the same customer.
-    """
-    ours = Subscription.objects.select_for_update(of=("self",)).select_related("plan_version")
-    found = ours.filter(stripe_subscription_id=stripe_subscription["id"]).first()
-    our_id = str((stripe_subscription.get("metadata") or {}).get("subscription_id", ""))
-    if found is not None or not our_id.isdecimal():
-        return found
-    waiting = ours.filter(
-        pk=int(our_id),
-        stripe_subscription_id=None,
-        customer__stripe_customer_id=stripe_subscription["customer"],
-    ).first()
-    if waiting is not None:
-        waiting.stripe_subscription_id = str(stripe_subscription["id"])
-        if waiting.plan_version.alignment == Alignment.ANCHOR:
-            waiting.anchor_at = datetime.fromtimestamp(stripe_subscription["billing_cycle_anchor"], tz=UTC)
-        waiting.save(update_fields=["stripe_subscription_id", "anchor_at"])
-    return waiting
-
-
 def _locked(subscription_id: int) -> Subscription:
     locked = Subscription.objects.select_for_update(of=("self",)).select_related("plan_version")
     subscription = locked.filter(pk=subscription_id).first()
@@ -383,7 +377,9 @@ def _locked(subscription_id: int) -> Subscription:
 
 def _the_same(live: Subscription, *, plan_version: PlanVersion, seats: int, started_at: datetime) -> Subscription:
     if (live.plan_version_id, live.seats, live.started_at) != (plan_version.pk, seats, started_at):
-        raise SubscriptionConflict(f"the customer has the live subscription {live.pk} on other terms")
+        raise SubscriptionConflict(
+            f"the customer has the live subscription {live.pk} on other terms; change that one, or cancel it first"
+        )
     return live
 
 

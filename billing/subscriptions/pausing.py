@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from billing.catalog.models import Alignment
+from billing.subscriptions.add_ons import bring_forward
 from billing.subscriptions.errors import PeriodConflict
 from billing.subscriptions.models import BillingPeriod, PeriodAllowance, Subscription
 from billing.subscriptions.opening import (
@@ -31,6 +32,8 @@ from billing.subscriptions.splitting import accrue_part
 Kind, State = BillingPeriod.Kind, BillingPeriod.State
 # Stripe counts from a little after us; less than this from a boundary of ours is that boundary.
 DRIFT_MAX = timedelta(hours=1)
+# Before the key of a pause: the key of its scheduled end.
+END_OF = "until:"
 
 
 def open_after_pause(subscription: Subscription, stripe_subscription: Mapping[str, Any]) -> BillingPeriod | None:
@@ -122,7 +125,12 @@ def begin_cycle(
     ends_at: datetime,
     now: datetime,
 ) -> BillingPeriod:
-    """End the latest period where Stripe began another one, and open that: of a trial or a pause that was ended."""
+    """
+    End the latest period where Stripe began another one, and open that: of a trial or a pause that was ended.
+
+    Terms that were to begin with the next period begin here: it is the next one, and Stripe has billed them.
+    """
+    bring_forward(subscription, to=starts_at)
     if subscription.plan_version.alignment == Alignment.ANCHOR:
         subscription.anchor_at = datetime.fromtimestamp(stripe_subscription["billing_cycle_anchor"], tz=UTC)
         subscription.save(update_fields=["anchor_at"])

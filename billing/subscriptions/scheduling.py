@@ -16,11 +16,16 @@ from django.db import transaction
 
 from billing.catalog.models import PlanVersion
 from billing.customers.operations import lock_customer
-from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
+from billing.stripe import gateway, redriving
+from billing.stripe.errors import OutboxConflict, OutboxRefusal, StripeRefused, StripeUnavailable
+from billing.stripe.models import OutboxIntent
+from billing.stripe.seconds import second_of
+from billing.subscriptions.at_stripe import TERMS_FROM
 from billing.subscriptions.change_models import ScheduledChange
 from billing.subscriptions.changes import require_items, require_steerable
 from billing.subscriptions.errors import ChangeRefused, SubscriptionError, SubscriptionNotFound
-from billing.subscriptions.models import Subscription
+from billing.subscriptions.history import Asked, purpose_of
+from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import Item
 from billing.subscriptions.queries import latest_period
 
@@ -33,6 +38,8 @@ WAIT = timedelta(minutes=5)
 TOLD_AHEAD = timedelta(hours=1)
 # Stripe's boundaries are seconds from ours: an instant so near to the end of a period is that end.
 NEAR = timedelta(minutes=1)
+# So long after the end of our latest period the next one is waited for, and what Stripe has done already.
+WAITS_FOR = timedelta(days=1)
 DETAIL_CHARS_MAX = 500
 
 
@@ -125,6 +132,15 @@ def schedule_resumption(
         )
 
 
+def cancel_resumption(*, subscription_id: int, idempotency_key: str, actor: str, reason: str, now: datetime) -> None:
+    """Cancel the end of a pause that did not come about; nothing where none waits."""
+    rows = ScheduledChange.objects.filter(subscription_id=subscription_id, idempotency_key=idempotency_key)
+    with transaction.atomic():
+        row = rows.select_for_update().filter(kind=Kind.RESUME, state=State.WAITING).first()
+        if row is not None:
+            _settle(row, State.CANCELLED, by=actor, detail=reason, now=now)
+
+
 def cancel_scheduled(*, scheduled_id: int, actor: str, reason: str, now: datetime) -> ScheduledChange:
     """Cancel a scheduled change before its time. Said twice it stays cancelled. Raises ChangeRefused."""
     with transaction.atomic():
@@ -139,55 +155,137 @@ def cancel_scheduled(*, scheduled_id: int, actor: str, reason: str, now: datetim
 
 
 def apply_due(*, now: datetime, limit: int) -> int:
-    """Carry out every scheduled change whose time has come; return how many were settled. Not inside a transaction."""
+    """
+    Carry out every scheduled change whose time has come; return how many were settled. Not inside a transaction.
+
+    Each on its own: whatever goes wrong with one is logged and told on it, and it is tried again later.
+    """
     due = ScheduledChange.objects.filter(state=State.WAITING, next_attempt_at__lte=now)
     settled = 0
-    for scheduled_id in list(due.order_by("effective_at", "pk").values_list("pk", flat=True)[:limit]):
-        settled += apply_scheduled(scheduled_id=scheduled_id, now=now) != State.WAITING
+    for scheduled_id in list(
+        due.order_by("next_attempt_at", "effective_at", "pk").values_list("pk", flat=True)[:limit]
+    ):
+        try:
+            settled += apply_scheduled(scheduled_id=scheduled_id, now=now) != State.WAITING
+        except Exception as failure:
+            logger.exception("scheduled change %s could not be carried out", scheduled_id)
+            row = ScheduledChange.objects.get(pk=scheduled_id)
+            _put_off(row, f"{type(failure).__name__}: {failure}", until=now + WAIT)
     return settled
 
 
 def apply_scheduled(*, scheduled_id: int, now: datetime) -> str:
-    """Carry out one scheduled change and return its state; safe to repeat, and to do twice at once."""
+    """
+    Carry out one scheduled change and return its state; safe to repeat, and to do twice at once.
+
+    It is refused only where Stripe has not carried it out. Raises what is neither a refusal nor Stripe's silence.
+    """
+    row = ScheduledChange.objects.select_related("plan_version").get(pk=scheduled_id)
+    if row.state != State.WAITING:
+        return row.state
+    latest = latest_period(row.subscription_id)
+    until, why = _waits(row, latest, now=now)
+    if until is not None:
+        return _put_off(row, why, until=until)
+    try:
+        key = _key_of(row, latest, now=now)
+        _carry_out(row, latest, key=key, now=now)
+    except StripeUnavailable as failure:
+        wait = max(WAIT, failure.retry_after or WAIT)
+        return _put_off(row, f"Stripe did not answer: {failure}", until=now + wait)
+    except (SubscriptionError, StripeRefused, OutboxConflict, OutboxRefusal) as refused:
+        if isinstance(refused, OutboxRefusal) or _is_done_at_stripe(row):
+            if now < row.effective_at + WAITS_FOR:
+                return _put_off(row, f"Waits for what Stripe was told: {refused}", until=now + WAIT)
+            if _is_done_at_stripe(row):
+                return _finish(row, State.DONE, detail=f"Done at Stripe, and not followed here: {refused}", now=now)
+        logger.exception("scheduled change %s was refused", row.pk)
+        return _finish(row, State.REFUSED, detail=f"{refused} Change it by hand, or schedule another one.", now=now)
+    return _finish(row, State.DONE, detail="", now=now)
+
+
+def _waits(row: ScheduledChange, latest: BillingPeriod | None, *, now: datetime) -> tuple[datetime | None, str]:
+    """
+    Until when it cannot be carried out yet, and why; None where it can.
+
+    Terms that were not told before a renewal count after it: told between Stripe's renewal and our next period, they
+    would be billed a whole period later.
+    """
+    before = waiting_for(row.subscription)[0]
+    if before.pk != row.pk and before.effective_at < row.effective_at:
+        return max(now + NEAR, before.next_attempt_at), f"Comes after {before}"
+    if row.kind != Kind.TERMS or latest is None:
+        return (row.effective_at, "") if row.effective_at > now else (None, "")
+    if row.effective_at > now and not _is_with_renewal(row, latest):
+        return row.effective_at, ""
+    if latest.ends_at - NEAR <= now < latest.ends_at + WAITS_FOR:
+        return now + WAIT, f"Waits for the period that begins {latest.ends_at:%F %T} UTC"
+    return None, ""
+
+
+def _is_with_renewal(row: ScheduledChange, latest: BillingPeriod) -> bool:
+    return row.kind == Kind.TERMS and abs(row.effective_at - latest.ends_at) <= NEAR
+
+
+def _carry_out(row: ScheduledChange, latest: BillingPeriod | None, *, key: str, now: datetime) -> None:
+    """Make the one call, as a person would. Raises as `resume` and `change_terms`."""
     from billing.subscriptions.lifecycle import resume  # noqa: PLC0415  (it schedules resumptions itself)
     from billing.subscriptions.operations import change_terms  # noqa: PLC0415
 
-    row = ScheduledChange.objects.select_related("plan_version").get(pk=scheduled_id)
-    latest = latest_period(row.subscription_id)
-    is_with_renewal = latest is not None and abs(row.effective_at - latest.ends_at) <= NEAR and row.kind == Kind.TERMS
-    if row.state != State.WAITING:
-        return row.state
-    if row.effective_at > now and not is_with_renewal:
-        return _put_off(row, "", until=row.effective_at)
     said: dict[str, Any] = {
         "subscription_id": row.subscription_id,
         "actor": row.requested_by,
         "reason": row.reason,
-        "idempotency_key": f"scheduled:{row.pk}",
+        "idempotency_key": key,
         "now": now,
     }
-    try:
-        if row.plan_version is None or row.seats is None:
-            resume(**said)
-        else:
-            versions = PlanVersion.objects.in_bulk([version for version, _ in row.add_ons])
-            add_ons = [(versions[version], seats) for version, seats in row.add_ons]
-            is_within = latest is not None and latest.starts_at < row.effective_at < latest.ends_at
-            change_terms(
-                plan_version=row.plan_version,
-                seats=row.seats,
-                add_ons=add_ons,
-                from_next_period=is_with_renewal,
-                at=row.effective_at if is_within and not is_with_renewal else None,
-                **said,
-            )
-    except StripeUnavailable as failure:
-        wait = max(WAIT, failure.retry_after or WAIT)
-        return _put_off(row, f"Stripe did not answer: {failure}", until=now + wait)
-    except (SubscriptionError, StripeRefused, OutboxConflict) as refused:
-        logger.exception("scheduled change %s was refused", row.pk)
-        return _finish(row, State.REFUSED, detail=f"{refused} Change it by hand, or schedule another one.", now=now)
-    return _finish(row, State.DONE, detail="", now=now)
+    if row.plan_version is None or row.seats is None:
+        resume(**said)
+        return
+    if latest is not None and now >= latest.ends_at + WAITS_FOR:
+        raise ChangeRefused(f"no period follows the one that ended {latest.ends_at:%F %T} UTC.")
+    versions = PlanVersion.objects.in_bulk([version for version, _ in row.add_ons])
+    is_with_renewal = latest is not None and _is_with_renewal(row, latest)
+    is_within = latest is not None and latest.starts_at < row.effective_at < latest.ends_at
+    change_terms(
+        plan_version=row.plan_version,
+        seats=row.seats,
+        add_ons=[(versions[version], seats) for version, seats in row.add_ons],
+        from_next_period=is_with_renewal,
+        at=row.effective_at if is_within and not is_with_renewal else None,
+        **said,
+    )
+
+
+def _key_of(row: ScheduledChange, latest: BillingPeriod | None, *, now: datetime) -> str:
+    """
+    The key of the wish, made from the row; another one where Stripe was told of a period that has begun meanwhile and
+    did not carry that out: what was to be billed by the renewal would now be billed by the next one.
+
+    Raises OutboxRefusal while somebody is telling Stripe at this moment, and as a read of Stripe.
+    """
+    key, late = f"scheduled:{row.pk}", f"scheduled:{row.pk}:late"
+    told = _told(row, key)
+    if told is None or latest is None or row.kind != Kind.TERMS:
+        return key
+    second = int(told.params["metadata"][TERMS_FROM])
+    if told.state == OutboxIntent.State.INTENDED and second <= second_of(latest.starts_at):
+        theirs = gateway.retrieve(f"/v1/subscriptions/{told.target}")
+        if (theirs.get("metadata") or {}).get(TERMS_FROM) != str(second):
+            why = "Stripe did not carry it out before the renewal; it counts from now on"
+            redriving.abandon(intent_id=told.pk, actor=TASK, reason=why, now=now)
+            told.refresh_from_db()
+    return late if told.state in (OutboxIntent.State.ABANDONED, OutboxIntent.State.SUPERSEDED) else key
+
+
+def _told(row: ScheduledChange, key: str) -> OutboxIntent | None:
+    kind = Asked.TERMS if row.kind == Kind.TERMS else Asked.RESUME
+    return OutboxIntent.objects.filter(purpose=purpose_of(row.subscription_id, kind, key)).first()
+
+
+def _is_done_at_stripe(row: ScheduledChange) -> bool:
+    told = [_told(row, key) for key in (f"scheduled:{row.pk}", f"scheduled:{row.pk}:late")]
+    return any(one is not None and one.state == OutboxIntent.State.SUCCEEDED for one in told)
 
 
 def waiting_for(subscription: Subscription) -> list[ScheduledChange]:

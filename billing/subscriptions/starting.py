@@ -18,6 +18,7 @@ from billing.subscriptions.history import Asked
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.opening import Item
 from billing.subscriptions.operations import create_subscription, start_at_stripe
+from billing.subscriptions.pending import carried_on, give_up_refused
 
 
 def subscribe(
@@ -35,6 +36,8 @@ def subscribe(
 ) -> Subscription:
     """
     Start a subscription now, here and at Stripe; said twice with one key it is one, however far the first try came.
+    What Stripe refused is refused again under that key. One that Stripe does not know is carried on by another key with
+    the same terms, and asked for anew.
 
     `payment_method` is Stripe's id or test token; without one the customer's default pays. With `days_until_due` its
     invoices are sent instead. Raises PlanNotOffered, SubscriptionConflict, ChangeRefused where the key started
@@ -55,19 +58,16 @@ def subscribe(
                 field="Idempotency-Key",
                 is_conflict=True,
             )
-        subscription = known.subscription if known is not None else None
-        if subscription is None:
-            subscription = create_subscription(
-                customer=Customer.objects.get(pk=customer_id),
-                plan_version=plan_version,
-                seats=seats,
-                add_ons=add_ons,
-                days_until_due=days_until_due,
-                starts_at=now,
-                actor=actor,
-                reason=reason,
+        request, pending = known, None
+        if request is None:
+            terms: dict[str, Any] = {
+                "plan_version": plan_version, "seats": seats, "add_ons": add_ons, "days_until_due": days_until_due,
+            }  # fmt: skip
+            pending = carried_on(customer_id=customer_id, **terms)
+            subscription = pending or create_subscription(
+                customer=Customer.objects.get(pk=customer_id), starts_at=now, actor=actor, reason=reason, **terms
             )
-            SubscriptionRequest.objects.create(
+            request = SubscriptionRequest.objects.create(
                 subscription=subscription,
                 kind=Asked.START,
                 purpose=purpose,
@@ -77,7 +77,10 @@ def subscribe(
                 actor=actor,
                 reason=reason,
             )
-    return start_at_stripe(subscription_id=subscription.pk, payment_method=payment_method, now=now)
+    number = request.subscription_id
+    if pending is not None:
+        give_up_refused(subscription_id=number, actor=actor, reason=reason, now=now)
+    return start_at_stripe(subscription_id=number, payment_method=payment_method, wish=f"start:{request.pk}", now=now)
 
 
 def reactivate(

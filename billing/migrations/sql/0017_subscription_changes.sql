@@ -85,6 +85,33 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Stripe counts from when it is told: the first period may end later when the two are bound, in that transaction only.
+DROP TRIGGER billing_billingperiod_terms_end ON billing_billingperiod;
+CREATE TRIGGER billing_billingperiod_terms_end BEFORE UPDATE ON billing_billingperiod FOR EACH ROW
+    WHEN (NEW.ends_at <> OLD.ends_at AND (OLD.state <> 'open' OR NEW.state <> 'open'))
+    EXECUTE FUNCTION billing_refuse('billing_billingperiod_terms');
+CREATE FUNCTION billing_refuse_longer_period() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM billing_subscription
+                    WHERE id = NEW.subscription_id AND stripe_subscription_id IS NULL AND ended_at IS NULL)
+       OR EXISTS (SELECT FROM billing_billingperiod WHERE subscription_id = NEW.subscription_id AND id <> NEW.id) THEN
+        PERFORM billing_refused('billing_billingperiod_terms', TG_TABLE_NAME, TG_OP);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER billing_billingperiod_longer BEFORE UPDATE ON billing_billingperiod FOR EACH ROW
+    WHEN (NEW.ends_at > OLD.ends_at) EXECUTE FUNCTION billing_refuse_longer_period();
+CREATE FUNCTION billing_refuse_longer_unbound_period() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM billing_subscription WHERE id = NEW.subscription_id AND stripe_subscription_id IS NULL) THEN
+        PERFORM billing_refused('billing_billingperiod_terms', TG_TABLE_NAME, TG_OP);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER billing_billingperiod_longer_bound AFTER UPDATE OF ends_at ON billing_billingperiod
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.ends_at > OLD.ends_at)
+    EXECUTE FUNCTION billing_refuse_longer_unbound_period();
+
 -- Nothing begins after the end.
 CREATE FUNCTION billing_refuse_period_after_end() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -27,7 +27,7 @@ def open_billing_periods(instant: datetime) -> list[Waiting]:
 
 def unfinished_closes(instant: datetime) -> list[Waiting]:
     """Invoices of that time which are not finalised: on their way, or held for a person."""
-    found = InvoiceClose.objects.exclude(step=InvoiceClose.Step.FINALIZED).filter(
+    found = InvoiceClose.objects.exclude(step__in=InvoiceClose.ENDS).filter(
         Q(period__ends_at__lte=instant) | Q(period=None, invoice__created_at__lt=instant)
     )
     held = found.exclude(held_reason="").count()

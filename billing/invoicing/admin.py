@@ -37,7 +37,7 @@ INVOICE_COLOURS = {
     Invoice.Status.PAID.label: "success",
     Invoice.Status.UNCOLLECTIBLE.label: "danger",
 }
-STEP_COLOURS = {InvoiceClose.Step.FINALIZED.label: "success"}
+STEP_COLOURS = {InvoiceClose.Step.FINALIZED.label: "success", InvoiceClose.Step.ENDED.label: "warning"}
 
 
 class PastDueFilter(admin.SimpleListFilter):
@@ -95,7 +95,7 @@ class HeldFilter(admin.SimpleListFilter):
         return [("yes", "Held for a person"), ("unfinished", "Not finished")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[InvoiceClose]) -> QuerySet[InvoiceClose]:
-        conditions = {"yes": ~Q(held_reason=""), "unfinished": ~Q(step=InvoiceClose.Step.FINALIZED)}
+        conditions = {"yes": ~Q(held_reason=""), "unfinished": ~Q(step__in=InvoiceClose.ENDS)}
         condition = conditions.get(self.value() or "")
         return queryset.filter(condition) if condition is not None else queryset
 

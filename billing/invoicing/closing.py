@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
+from billing.invoicing.deleting import NOT_FOUND, is_deleted, record_deleted_draft
 from billing.invoicing.drafting import write_lines
 from billing.invoicing.gate import unusual
 from billing.invoicing.holding import CloseHeld, Finding, has_passed, held, require_passed
@@ -60,7 +61,7 @@ def advance_close(*, close_id: int, now: datetime) -> str:
     A step that cannot be done now is put off; one that must not be done holds the close, visibly.
     """
     due = InvoiceClose.objects.filter(pk=close_id, held_reason="", next_attempt_at__lte=now)
-    taken = due.exclude(step=Step.FINALIZED).update(next_attempt_at=now + LEASE, attempts=F("attempts") + 1)
+    taken = due.exclude(step__in=InvoiceClose.ENDS).update(next_attempt_at=now + LEASE, attempts=F("attempts") + 1)
     close = InvoiceClose.objects.select_related(
         "invoice__customer", "period__subscription__customer", "period__plan_version"
     ).get(pk=close_id)
@@ -74,6 +75,9 @@ def advance_close(*, close_id: int, now: datetime) -> str:
     except CloseHeld as why:
         _note(close, error="", **held(str(why), why.findings, now=now))
     except (StripeRefused, OutboxConflict) as refused:
+        if getattr(refused, "status", 0) == NOT_FOUND and is_deleted(close.invoice.stripe_invoice_id):
+            record_deleted_draft(stripe_invoice_id=close.invoice.stripe_invoice_id, now=now)
+            return Step.ENDED
         _note(close, error=str(refused), **held(f"Stripe refused: {refused}", now=now))
     except CloseWaits as waits:
         _note(close, error=str(waits), next_attempt_at=now + WAIT_FOR_USAGE)

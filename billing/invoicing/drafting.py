@@ -81,7 +81,10 @@ def write_threshold_lines(*, invoice: Invoice, period: BillingPeriod, now: datet
     Raises RatingError when usage has no price: nothing is written then.
     """
     accrue_period(period_id=period.pk, now=now)
-    lines = [draft for draft in _usage_lines(period, invoice.currency) if draft.amount_minor > 0]
+    # What is worth less than can be charged is a line of nothing, with its rounding: left out, it would stay unproved.
+    lines = [draft for draft in _usage_lines(period, invoice.currency) if draft.exact_amount > 0]
+    if not any(draft.amount_minor for draft in lines):
+        return []
     return InvoiceLine.objects.bulk_create(
         _rows(invoice, period, rating_queries.latest_accrual(period.pk), lines, after=0)
     )

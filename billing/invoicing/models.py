@@ -343,6 +343,9 @@ class InvoiceClose(models.Model):
         VERIFIED = "verified", "Compared line by line"
         PROVED = "proved", "Proved from its events"
         FINALIZED = "finalized", "Finalised"
+        ENDED = "ended", "Ended without an invoice"
+
+    ENDS = (Step.FINALIZED, Step.ENDED)
 
     invoice = models.OneToOneField(Invoice, on_delete=models.PROTECT, related_name="close")
     period = models.OneToOneField(

@@ -25,6 +25,7 @@ from billing.payments.settlement import settle_paid_elsewhere
 from billing.rollouts.moves import take_effect
 from billing.stripe.errors import NotYetKnown, ProjectionRefused
 from billing.stripe.readers import price_of_line
+from billing.subscriptions.changes import unfollowable
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.operations import bring_awaited_change, open_next_period
 
@@ -137,6 +138,7 @@ def begin_close(
     not from the subscription, which may have moved on further by the time a late event is read.
     `awaited_change` is Stripe's subscription, just fetched, where a change of terms was asked for that begins before
     the next period: it is brought here first, because its webhook may come after this one.
+    Where its items are not all ours, it cannot be brought, and the close is held.
     A renewal that a pause makes void has no close. With a `held_reason` the close only shows that a person has to look.
     Raises ProjectionRefused, SubscriptionError.
     """
@@ -149,6 +151,7 @@ def begin_close(
     bounds = fees[0]["period"]
     if awaited_change is not None:
         bring_awaited_change(subscription_id=invoice.subscription_id, stripe_subscription=awaited_change, now=now)
+        held_reason = held_reason or unfollowable(awaited_change)
     take_effect(
         subscription_id=invoice.subscription_id,
         stripe_price_ids={price_of_line(fee) for fee in fees},

@@ -79,7 +79,7 @@ def due_closes(*, now: datetime, limit: int) -> list[int]:
     task is under way, and only after BROKER_TIME it counts as lost.
     """
     is_due = Q(attempts__gt=0, next_attempt_at__lte=now) | Q(next_attempt_at__lte=now - BROKER_TIME)
-    unfinished = InvoiceClose.objects.filter(is_due, held_reason="").exclude(step=InvoiceClose.Step.FINALIZED)
+    unfinished = InvoiceClose.objects.filter(is_due, held_reason="").exclude(step__in=InvoiceClose.ENDS)
     return list(unfinished.order_by("next_attempt_at", "id").values_list("pk", flat=True)[:limit])
 
 
@@ -119,16 +119,15 @@ def earlier_periods_to_settle(period: BillingPeriod) -> QuerySet[BillingPeriod]:
     return marked.filter(is_behind | is_open_or_latest | has_void_rest).order_by("starts_at")
 
 
-def uninvoiced_amount(*, void_counts: bool = False) -> CombinedExpression:
+def uninvoiced_amount() -> CombinedExpression:
     """
     For a query of billing periods: what of each is on no invoice, net, in currency units, exact.
 
     The same sum as `rating.queries.uninvoiced` gives by rate: accrued, less usage lines, less what was absorbed and
-    what credit notes for late usage gave back. With `void_counts` also lines of void invoices count as asked for.
+    what credit notes for late usage gave back.
     """
     lines = InvoiceLine.objects.filter(period=OuterRef("pk"), kind=InvoiceLine.Kind.USAGE)
-    if not void_counts:
-        lines = lines.exclude(invoice__status=Status.VOID)
+    lines = lines.exclude(invoice__status=Status.VOID)
     given_back = LateCreditLine.objects.filter(correction__period=OuterRef("pk"))
     given_back = given_back.filter(correction__credit_note__unwound_at=None)
     given_back = given_back.exclude(correction__state=LateCorrection.State.REFUSED)

@@ -23,7 +23,7 @@ def task_close_invoice(*, close_id: int, **_: Any) -> str:
     reached = ""
     for _step in range(STEPS_MAX):
         step = advance_close(close_id=close_id, now=clock.now())
-        if step in (reached, InvoiceClose.Step.FINALIZED):
+        if step in (reached, *InvoiceClose.ENDS):
             return step
         reached = step
     return reached

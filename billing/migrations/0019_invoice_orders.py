@@ -68,6 +68,7 @@ class Migration(migrations.Migration):
                             ("drafted", "Drafted"),
                             ("dropped", "Nothing left to invoice"),
                             ("refused", "Refused by Stripe"),
+                            ("lost", "Its draft was lost at Stripe"),
                         ],
                         default="intended",
                         max_length=10,
@@ -118,6 +119,16 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="reissues",
                         to="billing.invoice",
+                    ),
+                ),
+                (
+                    "repeats",
+                    models.OneToOneField(
+                        help_text="The order that came to nothing, and that a person had made once more by this one.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="repeated_by",
+                        to="billing.invoiceorder",
                     ),
                 ),
                 (
@@ -387,14 +398,20 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="invoiceorder",
             constraint=models.CheckConstraint(
-                condition=models.Q(("state", "drafted"), ("invoice__isnull", True), _connector="XOR"),
+                condition=models.Q(
+                    ("state", "lost"),
+                    models.Q(("state", "drafted"), ("invoice__isnull", True), _connector="XOR"),
+                    _connector="OR",
+                ),
                 name="billing_invoiceorder_drafted",
             ),
         ),
         migrations.AddConstraint(
             model_name="invoiceorder",
             constraint=models.UniqueConstraint(
-                condition=models.Q(("kind", "closing")), fields=("period",), name="billing_invoiceorder_one_closing"
+                condition=models.Q(("kind", "closing"), ("state__in", ("intended", "drafted", "dropped"))),
+                fields=("period",),
+                name="billing_invoiceorder_one_closing",
             ),
         ),
         migrations.AddConstraint(

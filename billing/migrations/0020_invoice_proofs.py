@@ -13,6 +13,7 @@ STEPS = [
     ("verified", "Compared line by line"),
     ("proved", "Proved from its events"),
     ("finalized", "Finalised"),
+    ("ended", "Ended without an invoice"),
 ]
 
 

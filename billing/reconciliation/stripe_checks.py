@@ -77,6 +77,8 @@ def ledger_stripe_invoices(scope: Scope) -> Findings:
         for invoice in page:
             yield from _invoice_pairs(invoice, known.get(invoice["id"]))
     made = Invoice.objects.filter(created_at__gte=scope.range_start, created_at__lt=scope.range_end)
+    # A draft that was deleted there is void here, and was never finalised.
+    made = made.exclude(status=Invoice.Status.VOID, finalized_at=None)
     for row in made.exclude(stripe_invoice_id__in=seen).select_related("customer").order_by("id"):
         yield Pair(
             f"invoice {row.stripe_invoice_id}", "at Stripe", None, "ours", row.status,

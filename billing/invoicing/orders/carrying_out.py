@@ -17,9 +17,11 @@ from billing.customers.operations import create_at_stripe, lock_customer
 from billing.invoicing import drafting, queries
 from billing.invoicing.absorbing import give_up
 from billing.invoicing.collecting import terms_of
+from billing.invoicing.deleting import DELETED, NOT_FOUND
 from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
 from billing.invoicing.operations import project_invoice
 from billing.invoicing.orders.models import InvoiceOrder
+from billing.invoicing.orders.thresholds import void_usage_of
 from billing.invoicing.rounding import to_minor
 from billing.rating import queries as rating_queries
 from billing.rating.operations import accrue_period
@@ -92,8 +94,16 @@ def _carry_out(order: InvoiceOrder, *, now: datetime) -> int | None:
         params=order.request or _fixed(order, _request(order, stripe_customer_id)),
         now=now,
     )
+    try:
+        # The answer may be of long ago: lines written for what is no draft any more would never be charged.
+        fetched = gateway.retrieve(f"/v1/invoices/{answer['id']}")
+    except StripeRefused as refused:
+        if refused.status != NOT_FOUND:
+            raise
+        _end(order, State.LOST, DELETED.format(invoice=answer["id"]), now=now)
+        return None
     with transaction.atomic():
-        return _begin(order, answer, now=now)
+        return _begin(order, fetched, now=now)
 
 
 def _wait_for_usage(order: InvoiceOrder, *, now: datetime) -> None:
@@ -113,6 +123,8 @@ def _why_not(order: InvoiceOrder, *, now: datetime) -> str:
         period.refresh_from_db()
         if period.state != BillingPeriod.State.OPEN:
             return "The period was invoiced as a whole meanwhile"
+        if void_usage_of(period).exists():
+            return "Usage of a void invoice waits for a person"
         return "" if _asks_for_something(period) else "The usage is on another invoice meanwhile"
     if order.kind == Kind.CLOSING:
         assert period is not None
@@ -173,13 +185,19 @@ def _fixed(order: InvoiceOrder, request: dict[str, Any]) -> dict[str, Any]:
     return dict(order.request)
 
 
-def _begin(order: InvoiceOrder, answer: dict[str, Any], *, now: datetime) -> int | None:
+def _begin(order: InvoiceOrder, fetched: dict[str, Any], *, now: datetime) -> int | None:
     """Write the lines for the draft and start its close; the other of two workers finds it started."""
     lock_customer(customer_id=order.customer_id)
-    invoice = project_invoice(answer, lines=[], subscription=order.subscription, now=now)
-    known = InvoiceClose.objects.filter(invoice=invoice).first()
+    row = Invoice.objects.filter(stripe_invoice_id=fetched["id"]).first()
+    known = InvoiceClose.objects.filter(invoice=row).first() if row is not None else None
     if known is not None:
         return known.pk
+    status = fetched["status"] if row is None or fetched["status"] != Invoice.Status.DRAFT else row.status
+    if status != Invoice.Status.DRAFT:
+        lost = f"The draft {fetched['id']} became {status} at Stripe before our lines were on it"
+        _end(order, State.LOST, lost, now=now)
+        return None
+    invoice = project_invoice(fetched, lines=[], subscription=order.subscription, now=now)
     if order.kind == Kind.CLOSING:
         # Its lines are written by the close itself, which ends the period.
         close = InvoiceClose.objects.create(

@@ -22,6 +22,7 @@ class InvoiceOrder(models.Model):
         DRAFTED = "drafted", "Drafted"
         DROPPED = "dropped", "Nothing left to invoice"
         REFUSED = "refused", "Refused by Stripe"
+        LOST = "lost", "Its draft was lost at Stripe"
 
     kind = models.CharField(max_length=10, choices=Kind)
     customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="invoice_orders")
@@ -41,6 +42,13 @@ class InvoiceOrder(models.Model):
         null=True,
         related_name="reissues",
         help_text="The void invoice in whose place it comes.",
+    )
+    repeats = models.OneToOneField(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="repeated_by",
+        help_text="The order that came to nothing, and that a person had made once more by this one.",
     )
     currency = models.CharField(max_length=3)
     amount_minor = models.BigIntegerField(
@@ -83,11 +91,15 @@ class InvoiceOrder(models.Model):
                 name="billing_invoiceorder_finished", condition=Q(state="intended") ^ Q(finished_at__isnull=False)
             ),
             models.CheckConstraint(
-                name="billing_invoiceorder_drafted", condition=Q(state="drafted") ^ Q(invoice__isnull=True)
+                name="billing_invoiceorder_drafted",
+                # A draft may be lost before its row was written, and after.
+                condition=Q(state="lost") | (Q(state="drafted") ^ Q(invoice__isnull=True)),
             ),
-            # A second closing invoice would ask for the last period twice.
+            # A second closing invoice would ask for the last period twice. One that came to nothing asks for nothing.
             models.UniqueConstraint(
-                name="billing_invoiceorder_one_closing", fields=("period",), condition=Q(kind="closing")
+                name="billing_invoiceorder_one_closing",
+                fields=("period",),
+                condition=Q(kind="closing", state__in=("intended", "drafted", "dropped")),
             ),
             models.UniqueConstraint(
                 name="billing_invoiceorder_one_threshold",

@@ -37,11 +37,12 @@ def order_closing_invoice(*, period: BillingPeriod, actor: str, now: datetime) -
     Inside the caller's transaction, the customer held. The period has to end at the subscription's end. It is carried
     out once every event of the period is counted; where nothing is left to invoice, the period is closed without one.
     """
-    known = InvoiceOrder.objects.filter(kind=Kind.CLOSING, period=period).first()
+    # One that Stripe refused is made once more by a person, who mended what it was refused for: orders.repeating.
+    known = InvoiceOrder.objects.filter(kind=Kind.CLOSING, period=period).order_by("-pk").first()
     if known is not None:
         return known
     subscription = period.subscription
-    return _ordered(
+    return ordered(
         InvoiceOrder(
             kind=Kind.CLOSING,
             customer=subscription.customer,
@@ -69,7 +70,7 @@ def order_threshold_invoice(
     if known is not None:
         return known
     subscription = period.subscription
-    return _ordered(
+    return ordered(
         InvoiceOrder(
             kind=Kind.THRESHOLD,
             customer=subscription.customer,
@@ -114,25 +115,24 @@ def order_one_off(
         reason=reason,
         idempotency_key=idempotency_key,
     )
-    return _ordered(order, lines, actor=actor, now=now)
+    return ordered(order, lines, actor=actor, now=now)
 
 
 def order_reissue(*, invoice: Invoice, reason: str, actor: str, now: datetime) -> InvoiceOrder:
     """
     Order an invoice in place of a void one: its usage as it stands now, and its fees and one-offs as they were.
 
-    Once, until an order was refused or dropped. Inside the caller's transaction, the customer held. Paid credit is
-    not sold again this way: it is sold anew.
+    What a discount took off is not asked for. Whether it can be re-issued faithfully at all, `reissuing.obstacle` says.
+    Once, until an order came to nothing. Inside the caller's transaction, the customer held. Paid credit is not sold
+    again this way: it is sold anew.
     """
     standing = InvoiceOrder.objects.filter(kind=Kind.REISSUE, replaces=invoice).order_by("pk")
     known = standing.filter(state__in=(State.INTENDED, State.DRAFTED)).first()
     if known is not None:
         return known
     copied = (InvoiceLine.Kind.FEE, InvoiceLine.Kind.ONE_OFF)
-    lines = [
-        OrderedLine(line.description, line.amount_minor, is_taxed=True)
-        for line in invoice.lines.filter(kind__in=copied).exclude(amount_minor=0).order_by("position")
-    ]
+    lines = [_as_it_was(line, invoice) for line in invoice.lines.filter(kind__in=copied).order_by("position")]
+    lines = [line for line in lines if line.amount_minor]
     order = InvoiceOrder(
         kind=Kind.REISSUE,
         customer=invoice.customer,
@@ -142,10 +142,18 @@ def order_reissue(*, invoice: Invoice, reason: str, actor: str, now: datetime) -
         reason=reason,
         idempotency_key=f"reissue:{invoice.pk}:{standing.count() + 1}",
     )
-    return _ordered(order, lines, actor=actor, now=now)
+    return ordered(order, lines, actor=actor, now=now)
 
 
-def _ordered(order: InvoiceOrder, lines: Sequence[OrderedLine] = (), *, actor: str, now: datetime) -> InvoiceOrder:
+def _as_it_was(line: InvoiceLine, invoice: Invoice) -> OrderedLine:
+    """The line to ask for the same again; one without tax on an invoice with tax was exempt, whoever wrote it."""
+    is_untaxed = not (line.exclusive_tax_minor or line.inclusive_tax_minor) and invoice.tax_minor != 0
+    is_taxed = not (line.is_exempt or is_untaxed)
+    return OrderedLine(line.description, line.amount_minor - line.discount_minor, is_taxed=is_taxed)
+
+
+def ordered(order: InvoiceOrder, lines: Sequence[OrderedLine] = (), *, actor: str, now: datetime) -> InvoiceOrder:
+    """Write a new order down with the lines it says itself, due now. Inside the caller's transaction."""
     order.currency, order.ordered_by = order.customer.currency, actor
     order.ordered_at = order.next_attempt_at = now
     order.save(force_insert=True)

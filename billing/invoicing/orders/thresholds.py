@@ -3,7 +3,9 @@ Which open periods have come to so much usage that an invoice asks for it before
 
 The amount is a setting by currency. It doubles with each threshold invoice the customer paid, DOUBLED_MAX times at
 most, so that who pays reliably is asked less often. Another one is made only after the last was paid: who does not pay
-is not sent one an hour, and what is used meanwhile counts for the next.
+is not sent one an hour, and what is used meanwhile counts for the next. None is made either after one that Stripe
+refused, or while usage of a void invoice waits for a person: a proof wants all that is left of a price on one line, so
+the next would ask for it again by itself.
 """
 
 from collections.abc import Sequence
@@ -30,7 +32,7 @@ from django.db.models import (
 from django.db.models.functions import Coalesce, Least, Power
 
 from billing.customers.operations import lock_customer
-from billing.invoicing.models import Invoice
+from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.orders.operations import order_threshold_invoice
 from billing.invoicing.queries import uninvoiced_amount
@@ -71,14 +73,23 @@ def reached(*, now: datetime, period_id: int | None = None) -> Sequence[Reached]
     if not thresholds:
         return []
     found = _open_periods(now, list(thresholds)).annotate(
-        # What a void invoice asked for is for a person to decide about, or for the period's own invoice.
-        reached=uninvoiced_amount(void_counts=True),
+        reached=uninvoiced_amount(),
         threshold=_base(thresholds) * Power(Value(2), Least(_paid(), Value(DOUBLED_MAX)), output_field=_EXACT),
     )
-    found = found.filter(~Exists(_unpaid()), reached__gte=F("threshold"))
+    found = found.filter(~Exists(_unpaid()), ~Exists(_refused()), reached__gte=F("threshold"))
+    found = found.filter(~Exists(void_usage_of(OuterRef("pk"))))
     if period_id is not None:
         found = found.filter(pk=period_id)
     return [Reached(period, period.reached, period.threshold) for period in found.order_by("pk")[:FOUND_MAX]]
+
+
+def void_usage_of(period: BillingPeriod | OuterRef) -> QuerySet[InvoiceLine]:
+    """Usage lines of an open period on void invoices that nobody had re-issued: on no invoice, and for a person."""
+    lines = InvoiceLine.objects.filter(period=period, kind=InvoiceLine.Kind.USAGE, invoice__status=Invoice.Status.VOID)
+    reissued = InvoiceOrder.objects.filter(
+        kind=Kind.REISSUE, replaces=OuterRef("invoice"), state__in=(State.INTENDED, State.DRAFTED)
+    )
+    return lines.filter(~Exists(reissued))
 
 
 def _order(found: Reached, *, now: datetime) -> InvoiceOrder:
@@ -128,3 +139,9 @@ def _unpaid() -> QuerySet[InvoiceOrder]:
     unpaid = (Invoice.Status.DRAFT, Invoice.Status.OPEN, Invoice.Status.UNCOLLECTIBLE)
     orders = InvoiceOrder.objects.filter(kind=Kind.THRESHOLD, customer=OuterRef("subscription__customer"))
     return orders.filter(Q(state=State.INTENDED) | Q(invoice__status__in=unpaid))
+
+
+def _refused() -> QuerySet[InvoiceOrder]:
+    """Threshold orders of a period that came to nothing at Stripe: a person mends that and has them made once more."""
+    orders = InvoiceOrder.objects.filter(kind=Kind.THRESHOLD, period=OuterRef("pk"), repeated_by=None)
+    return orders.filter(state__in=(State.REFUSED, State.LOST))

@@ -14,13 +14,13 @@ from django.db import transaction
 from django.db.models import F
 
 from billing.customers.operations import lock_customer
-from billing.invoicing.absorbing import AbsorptionError, absorb_unbilled
+from billing.invoicing.absorbing import StillUnderWay, absorb_void_lines, require_at_rest
 from billing.invoicing.crediting import project_credit_note
-from billing.invoicing.models import Invoice, InvoiceLine
+from billing.invoicing.models import Invoice
 from billing.invoicing.operations import project_invoice
 from billing.invoicing.orders.operations import order_reissue
 from billing.invoicing.requests.models import InvoiceRequest
-from billing.invoicing.requests.terms import ABSORB, BALANCE, REFUND, REISSUE, credited_parts
+from billing.invoicing.requests.terms import ABSORB, BALANCE, REFUND, REISSUE, InvalidRequest, credited_parts, void
 from billing.money_text import minor_text
 from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import NotYetKnown, OutboxConflict, ProjectionRefused, StripeRefused, StripeUnavailable
@@ -51,10 +51,10 @@ def carry_out_request(*, request_id: int, now: datetime) -> str:
     asked = InvoiceRequest.objects.select_related("customer", "invoice__subscription").get(pk=request_id)
     try:
         (_void if asked.kind == Kind.VOID else _credit)(asked, now=now)
-    except (StripeRefused, OutboxConflict, AbsorptionError) as refused:
+    except (StripeRefused, OutboxConflict, InvalidRequest) as refused:
         logger.warning("invoice request %s was refused: %s", asked.pk, refused)
         _finish(asked, State.REFUSED, str(refused), now=now)
-    except (StripeUnavailable, ProjectionRefused, NotYetKnown, LedgerError) as failure:
+    except (StripeUnavailable, ProjectionRefused, NotYetKnown, LedgerError, StillUnderWay) as failure:
         wait = min(WAIT_FIRST * 2 ** min(asked.attempts - 1, 20), WAIT_MAX)
         wait = max(wait, getattr(failure, "retry_after", None) or wait)
         still = InvoiceRequest.objects.filter(pk=asked.pk, state=State.INTENDED)
@@ -66,6 +66,10 @@ def carry_out_request(*, request_id: int, now: datetime) -> str:
 def _void(asked: InvoiceRequest, *, now: datetime) -> None:
     invoice = asked.invoice
     assert invoice is not None  # a CHECK of the table
+    # What was checked when it was asked for may be otherwise by now: said before Stripe is told anything.
+    void(invoice=invoice, usage=asked.terms["usage"])
+    if asked.terms["usage"] == ABSORB:
+        require_at_rest(invoice)
     path = f"/v1/invoices/{invoice.stripe_invoice_id}"
     if gateway.retrieve(path)["status"] != "void":
         try:
@@ -97,18 +101,10 @@ def _settle_usage(asked: InvoiceRequest, invoice: Invoice, *, now: datetime) -> 
         return f"Void; order {order.pk} asks for it again"
     if way != ABSORB:
         return ON_THE_NEXT
-    usage = invoice.lines.filter(kind=InvoiceLine.Kind.USAGE).order_by("period_id")
-    absorbed = 0
-    for period_id in usage.values_list("period_id", flat=True).distinct():
-        rows = absorb_unbilled(
-            period_id=period_id,
-            reason=asked.reason,
-            actor=asked.requested_by,
-            idempotency_key=f"void:{asked.pk}:{period_id}",
-            now=now,
-        )
-        absorbed += len(rows)
-    return f"Void; usage of {absorbed} prices absorbed" if absorbed else "Void; there was no usage on it"
+    rows = absorb_void_lines(
+        invoice=invoice, reason=asked.reason, actor=asked.requested_by, key=f"void:{asked.pk}", now=now
+    )
+    return f"Void; usage of {len(rows)} prices absorbed" if rows else "Void; none of its usage was left to absorb"
 
 
 def _credit(asked: InvoiceRequest, *, now: datetime) -> None:

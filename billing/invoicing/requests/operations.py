@@ -2,24 +2,22 @@
 Asking for something to be done about invoices, and deciding about it: one-offs, voids, credit notes.
 
 Within the limit of one person a request is carried out by the task at once; above it, it waits for somebody else. As
-manual entries do, these take turns (`billing_lock_manual_entries`), so that two halves of a sum see each other, and
-what a person moved by manual entries alone counts with it. Then the customer is held.
+manual entries do, these take turns (`billing_lock_manual_entries`). Then the customer is held, so that two halves of a
+sum see each other, whichever way each is moved.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.db import connection, transaction
-from django.db.models import Sum
 
-from billing.accounting.limits import limit_of
-from billing.accounting.manual_entries import moved_alone
+from billing.accounting.limits import limit_of, moved_alone
 from billing.accounting.people import may
 from billing.customers.operations import lock_customer
 from billing.invoicing.orders.operations import order_one_off
 from billing.invoicing.requests.models import InvoiceRequest, InvoiceRequestDecision
-from billing.invoicing.requests.terms import InvalidRequest, InvoiceRequestError, Wanted, ordered_lines
+from billing.invoicing.requests.terms import InvalidRequest, InvoiceRequestError, Wanted, ordered_lines, void
 from billing.invoicing.rounding import exact_minor, from_minor
 from billing.money_text import exact_text
 
@@ -91,7 +89,9 @@ def weigh(wanted: Wanted, *, actor: str, now: datetime) -> InvoiceRequest:
         next_attempt_at=now,
     )
     asked.limit_amount = limit_of(asked.currency)
-    asked.alone_total = from_minor(wanted.amount_minor, asked.currency) + _moved_alone(asked)
+    asked.alone_total = from_minor(wanted.amount_minor, asked.currency) + moved_alone(
+        actor=actor, customer=asked.customer, currency=asked.currency, day=now.astimezone(UTC).date()
+    )
     asked.needs_second_person = asked.limit_amount is None or asked.alone_total > asked.limit_amount
     asked.state = State.WAITING if asked.needs_second_person else State.INTENDED
     return asked
@@ -112,6 +112,8 @@ def approve(*, request_id: int, words: str, actor: str, now: datetime) -> Invoic
         if not may(asked.requested_by, PERMISSIONS[asked.kind]):
             who = asked.requested_by.removeprefix("user:")
             raise NotPermitted(f"{who}, who asked for this, may not ask for it any more. Reject it.")
+        if asked.kind == Kind.VOID:
+            _require_possible(asked)
         return _decide(asked, Outcome.APPROVED, actor=actor, words=words, now=now)
 
 
@@ -178,23 +180,6 @@ def _require_no_other(wanted: Wanted) -> None:
         )
 
 
-def _moved_alone(asked: InvoiceRequest) -> Decimal:
-    """What the requester moved for this customer on this day (UTC) without a second person, in currency units."""
-    midnight = asked.requested_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    same_day = InvoiceRequest.objects.filter(
-        requested_by=asked.requested_by,
-        customer=asked.customer,
-        requested_at__gte=midnight,
-        requested_at__lt=midnight + timedelta(days=1),
-        decision__outcome=Outcome.WITHIN_LIMIT,
-    )
-    minor = same_day.aggregate(sum=Sum("amount_minor"))["sum"] or 0
-    by_entries = moved_alone(
-        requested_by=asked.requested_by, customer=asked.customer, currency=asked.currency, at=asked.requested_at
-    )
-    return from_minor(minor, asked.currency) + by_entries
-
-
 def _waiting(request_id: int, outcome: Outcome, *, actor: str) -> tuple[InvoiceRequest, bool]:
     """The request, in this operation's turn, and whether the actor decided just so before."""
     _take_turn()
@@ -219,6 +204,15 @@ def _require_second_person(asked: InvoiceRequest, *, actor: str, words: str) -> 
     if actor == asked.requested_by:
         raise NotPermitted("You asked for this: a second person has to decide. You can withdraw it.")
     _require_words(words)
+
+
+def _require_possible(asked: InvoiceRequest) -> None:
+    """What was possible when it was asked for may not be any more. Raises InvalidRequest."""
+    assert asked.invoice is not None  # a CHECK of the table
+    try:
+        void(invoice=asked.invoice, usage=asked.terms["usage"])
+    except InvalidRequest as impossible:
+        raise InvalidRequest(f"{impossible} Reject it, and ask for what is possible.", field="words") from impossible
 
 
 def _require_words(words: str) -> None:

@@ -13,6 +13,7 @@ from django.db.models import Sum
 from billing.customers.models import Customer
 from billing.invoicing.models import CreditNoteLine, Invoice, InvoiceLine
 from billing.invoicing.orders.operations import OrderedLine
+from billing.invoicing.orders.reissuing import obstacle
 from billing.invoicing.requests.models import InvoiceRequest
 from billing.invoicing.rounding import chargeable_increment_minor
 from billing.subscriptions.operations import ENDED_STATUSES
@@ -112,6 +113,8 @@ def void(*, invoice: Invoice, usage: str) -> Wanted:
     has_usage = invoice.lines.filter(kind=InvoiceLine.Kind.USAGE).exists()
     if usage == NEXT_INVOICE and has_usage and (subscription is None or subscription.status in ENDED_STATUSES):
         raise InvalidRequest("The subscription has ended: there is no next invoice.", field="usage")
+    if usage == REISSUE and (why_not := obstacle(invoice)):
+        raise InvalidRequest(why_not, field="usage")
     if usage == ABSORB and invoice.lines.filter(kind=InvoiceLine.Kind.USAGE, period__state="open").exists():
         raise InvalidRequest(
             "Its period is still open, so its usage is not complete: leave it for the period's own invoice.",

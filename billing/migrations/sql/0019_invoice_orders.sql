@@ -1,7 +1,8 @@
 -- Orders of invoices, requests about invoices, and releases of held closes. The rules, by name:
 --
 --   billing_invoiceorder_terms, billing_invoicerequest_terms   what was ordered or asked for never changes; what came of it
---                                                              is learned (…_learned: once), and stays once it is finished
+--                                                              is learned (…_learned: once), and stays once it is finished;
+--                                                              only a draft may still be lost at Stripe
 --   …_append_only, …_kept                                      lines, decisions and releases are never changed; nothing is removed
 --   billing_invoicerequest_decided_as_asked                    a decision repeats who asked and whether that takes two
 --   billing_invoicerequest_carried_out_as_decided              nothing is under way that nobody decided to do
@@ -12,7 +13,7 @@ CREATE TRIGGER billing_invoiceorder_terms BEFORE UPDATE ON billing_invoiceorder 
 CREATE TRIGGER billing_invoiceorder_learned BEFORE UPDATE ON billing_invoiceorder FOR EACH ROW
     EXECUTE FUNCTION billing_refuse_second_value('billing_invoiceorder_learned', 'request', 'invoice_id', 'finished_at');
 CREATE TRIGGER billing_invoiceorder_ended BEFORE UPDATE ON billing_invoiceorder FOR EACH ROW
-    WHEN (OLD.state <> 'intended' AND OLD.state <> NEW.state)
+    WHEN (OLD.state <> 'intended' AND OLD.state <> NEW.state AND NOT (OLD.state = 'drafted' AND NEW.state = 'lost'))
     EXECUTE FUNCTION billing_refuse('billing_invoiceorder_ended');
 
 CREATE TRIGGER billing_invoicerequest_terms BEFORE UPDATE ON billing_invoicerequest FOR EACH ROW

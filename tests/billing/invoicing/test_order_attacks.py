@@ -25,6 +25,7 @@ REFUSED = [
     ("UPDATE billing_invoiceorder SET reason = 'x'", "billing_invoiceorder_terms"),
     ("UPDATE billing_invoiceorder SET state = 'dropped'", "billing_invoiceorder_finished"),
     ("UPDATE billing_invoiceorder SET state = 'drafted', finished_at = now()", "billing_invoiceorder_drafted"),
+    ("UPDATE billing_invoiceorder SET state = 'lost'", "billing_invoiceorder_finished"),
     ("UPDATE billing_invoiceorderline SET amount_minor = 1", "billing_invoiceorderline_append_only"),
     ("DELETE FROM billing_invoiceorderline", "billing_invoiceorderline_kept"),
     ("DELETE FROM billing_invoiceorder", "billing_invoiceorder_kept"),

@@ -18,6 +18,7 @@ from billing.invoicing.orders.operations import (
     order_closing_invoice,
     order_one_off,
 )
+from billing.invoicing.orders.repeating import order_again, waiting_for_a_person
 from billing.invoicing.orders.thresholds import order_threshold_invoices, reached
 from billing.rating import queries as rating_queries
 from billing.rating.operations import accrue_period
@@ -25,7 +26,7 @@ from billing.stripe import gateway
 from billing.subscriptions.models import BillingPeriod
 from billing.subscriptions.operations import close_period
 from tests.billing.invoicing.late import OCT_10, OCT_20, assert_reconciled, cancel, october
-from tests.billing.invoicing.ordering import carry_out_all, invoice_of
+from tests.billing.invoicing.ordering import FINANCE, carry_out_all, invoice_of, people
 from tests.billing.thread import SECOND_MONTH, Thread
 
 OCT_25 = datetime(2026, 10, 25, 12, tzinfo=UTC)
@@ -111,17 +112,27 @@ class TestThreshold:
         gateway.request("post", f"/v1/invoices/{invoice_of(order).stripe_invoice_id}/void")
         thread.settle()
         assert find_thresholds(thread, OCT_25) == []
+        # Nor with what is used after it, whose invoice would ask for the void one's 12.00 too.
+        thread.use(5_000_000, at=OCT_20)
+        assert find_thresholds(thread, OCT_25) == []
 
         thread.use_card("ada", "pm_card_visa")
         thread.sandbox.advance(SECOND_MONTH)
         thread.settle()
-        assert Invoice.objects.get(billing_reason="subscription_cycle").total_minor == 3200
+        assert Invoice.objects.get(billing_reason="subscription_cycle").total_minor == 4700
         assert_reconciled(thread)
 
     def test_is_dropped_when_the_period_was_invoiced_as_a_whole_meanwhile(self, thread: Thread) -> None:
         thread.subscribe()
         thread.use(4_000_000, at=OCT_10)
-        (order,) = find_thresholds(thread, OCT_20)
+        (refused,) = find_thresholds(thread, OCT_20)
+        people()
+        # Stripe refuses one: no other is made every few minutes, until a person has it made once more.
+        InvoiceOrder.objects.update(state="refused", outcome="no", finished_at=thread.now)
+        assert find_thresholds(thread, OCT_20) == []
+        assert waiting_for_a_person(now=thread.now).get() == refused
+        order = order_again(order_id=refused.pk, words="mended", actor=FINANCE, now=thread.now)
+        assert waiting_for_a_person(now=thread.now).count() == 0
         close_period(period_id=october().pk, now=thread.now)
         assert carry_out(order_id=order.pk, now=thread.now) is None
 

@@ -13,7 +13,7 @@ from billing.api.views import SEES_INVOICE, BillingView
 from billing.invoicing.models import Invoice
 from billing.invoicing.proofs import queries
 from billing.invoicing.proofs.operations import document_of
-from billing.invoicing.proofs.verifier.checks import canonical
+from billing.invoicing.proofs.verifier.proof import canonical
 from billing.invoicing.proofs.verifier.usage import Unreadable
 from billing.rating.explanation.as_json import instant_text
 
@@ -46,11 +46,15 @@ class InvoiceProofOf(BillingView):
     """The document with its hash: to be kept, and compared with what verify.py --sha256 is told."""
 
     permissions = ("billing.view_invoiceproof", SEES_INVOICE)
+    required_scopes = {"GET": ("billing:read", "usage:read")}
 
     @extend_schema(
         operation_id="billing_invoice_proof",
         summary="The proof of an invoice",
-        description="What its lines of usage rest on, as it was when the invoice was finalised.",
+        description=(
+            "What its lines of usage rest on, as it was when the invoice was finalised. A key needs usage:read beside"
+            " billing:read: the document tells what was used in every hour."
+        ),
         tags=["billing"],
         parameters=[
             OpenApiParameter(

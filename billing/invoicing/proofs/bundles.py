@@ -23,14 +23,14 @@ from billing.invoicing.proofs.reading import (
     raw_events_of,
 )
 from billing.invoicing.proofs.verifier.bundle import ACCRUALS, EVENTS, FINALISED, HELD, MANIFEST, PROOF, check_of
-from billing.invoicing.proofs.verifier.checks import FORMAT, Document, canonical
+from billing.invoicing.proofs.verifier.proof import FORMAT, Document, canonical
 from billing.invoicing.proofs.verifier.usage import value_key
 from metering.queries import RawEvent
 
 SCRIPT, README = "verify.py", "README.txt"
 PACKAGE = verifier.__name__
 # In the order in which each needs those before it.
-PARTS = ("usage", "charges", "prices", "paying", "checks", "bundle")
+PARTS = ("usage", "charges", "prices", "paying", "proof", "entries", "lines", "checks", "bundle")
 Progress = Callable[[int], None]
 _exact_numbers = msgspec.json.Encoder(decimal_format="number", order="sorted")
 _README = """\
@@ -46,7 +46,8 @@ SHA-256 of the proof: {sha256}
 Made {made}{afterwards}. Compare the hash with the one you were told by another way: verify.py --sha256 HASH
 
 What is in it: of every event source, id, time, type, the number of its database transaction, void marks, and only those
-values that a meter of this invoice reads. Different values that are only counted are there as hashes. No names, no
+values that a meter of this invoice reads. Different values that are only counted are there as hashes without salt:
+who suspects a value can test it. Dimensions, such as members, are there as they are. No names of customers, no
 addresses, no payment. The format is told in docs/invoice-proofs.md, so that you can write a verifier of your own.
 """
 

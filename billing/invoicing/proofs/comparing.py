@@ -9,7 +9,7 @@ from billing.catalog.models import Rate
 from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine, LateCreditLine
 from billing.invoicing.proofs import gathering
 from billing.invoicing.proofs.reading import instant_text, line_row, number_text
-from billing.invoicing.proofs.verifier.checks import Document, Proof, name_of
+from billing.invoicing.proofs.verifier.proof import Document, Proof, name_of
 from billing.invoicing.proofs.verifier.usage import plain
 from billing.invoicing.proofs.windows import hour_at, stored_windows
 from billing.rating.models import GrantDrawdown
@@ -27,7 +27,7 @@ def differences_from_tables(document: Document, invoice: Invoice) -> list[str]:
         *_rates(document),
         *_meters(document),
         *_lines(document, invoice),
-        *(text for period in document["periods"] for text in _period(proof, period)),
+        *(text for period in document["periods"] for text in _period(proof, period, invoice)),
     ]
 
 
@@ -65,7 +65,7 @@ def _lines(document: Document, invoice: Invoice) -> Iterator[str]:
         yield f"line {line_id} is on the invoice and not in the proof"
 
 
-def _period(proof: Proof, period: Document) -> Iterator[str]:
+def _period(proof: Proof, period: Document, invoice: Invoice) -> Iterator[str]:
     name = name_of(period)
     found = BillingPeriod.objects.select_related("plan_version__plan", "subscription__customer")
     stored = found.filter(pk=period["id"]).first()
@@ -76,6 +76,8 @@ def _period(proof: Proof, period: Document) -> Iterator[str]:
     yield from _fields(name, {field: period[field] for field in terms}, terms)
     chains = [[[rate.pk for rate in card] for card in chain] for chain in gathering.rates_of(stored)]
     yield from _fields(name, {"chains": period["chains"]}, {"chains": chains})
+    if "scope" in period:
+        yield from _fields(name, {"scope": period["scope"]}, {"scope": gathering.scope_of(invoice, stored.pk)})
     yield from _amounts(name, period)
     yield from _grants(name, period, stored)
     yield from _settled(name, period)

@@ -12,8 +12,9 @@ from django.db.models import Max, QuerySet, Sum
 from billing.catalog.fingerprint import card_chain, terms_fingerprint
 from billing.catalog.models import Rate
 from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceClose, InvoiceLine, LateCorrection, LateCreditLine
+from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.proofs.reading import accrual_rows, instant_text, line_row, number_text
-from billing.invoicing.proofs.verifier.checks import FORMAT, canonical
+from billing.invoicing.proofs.verifier.proof import FORMAT, canonical
 from billing.rating.models import AllowanceDrawdown, GrantDrawdown, UsageAccrual, UsageAccrualLine
 from billing.rating.rating import EXACT, ZERO
 from billing.subscriptions.at_stripe import billed_fees
@@ -56,19 +57,22 @@ def periods_of(invoice: Invoice, *, now: datetime) -> list[PeriodAt]:
     known_by = invoice.finalized_at or now
     position = metering_queries.counted_before()
     return [
-        _at(period, runs.get(period.pk), known_by=known_by, position=position)
+        _at(period, runs.get(period.pk), known_by=known_by, position=position, is_ended=bool(ended))
         for period in found.select_related("plan_version__plan", "subscription__customer")
     ]
 
 
-def _at(period: BillingPeriod, accrual_id: int | None, *, known_by: datetime, position: int) -> PeriodAt:
+def _at(
+    period: BillingPeriod, accrual_id: int | None, *, known_by: datetime, position: int, is_ended: bool
+) -> PeriodAt:
+    """`is_ended`: a close ends periods by this invoice, so what its last run has to know does not rest on that run."""
     of_period = UsageAccrual.objects.filter(period=period)
     runs = of_period.filter(recorded_at__lte=known_by) if accrual_id is None else of_period.filter(pk=accrual_id)
     accrual = runs.order_by("-revision").first()
     at = known_by if accrual is None else accrual.recorded_at
     if accrual is not None and accrual.counted_before_xid is not None:
         position = accrual.counted_before_xid
-    return PeriodAt(period, accrual, position, is_over=at >= period.ends_at, at=at)
+    return PeriodAt(period, accrual, position, is_over=(known_by if is_ended else at) >= period.ends_at, at=at)
 
 
 def document_of(invoice: Invoice, periods: Sequence[PeriodAt]) -> Row:
@@ -76,7 +80,11 @@ def document_of(invoice: Invoice, periods: Sequence[PeriodAt]) -> Row:
     lines = [line_row(line) for line in invoice.lines.filter(kind__in=OURS).order_by("position")]
     chains = {at.period.pk: rates_of(at.period) for at in periods}
     rates = {rate.pk: rate for of_period in chains.values() for chain in of_period for card in chain for rate in card}
-    fees = _fees(invoice)
+    following = _following(invoice)
+    fees: list[Row] = [
+        {"price_id": fee.version.stripe_price_id or "", "amount_minor": fee.amount_minor}
+        for fee in ([] if following is None else billed_fees(following))
+    ]
     charged = sum(line["amount_minor"] for line in lines)
     return {
         "format": FORMAT,
@@ -91,25 +99,36 @@ def document_of(invoice: Invoice, periods: Sequence[PeriodAt]) -> Row:
         "periods": [_period(at, chains[at.period.pk], invoice) for at in periods],
         "lines": lines,
         "fees": fees,
+        "fees_from": None if following is None else instant_text(following.starts_at),
         "charged_minor": charged,
         "expected_minor": charged + sum(fee["amount_minor"] for fee in fees),
     }
 
 
-def _fees(invoice: Invoice) -> list[Row]:
-    """The fees, in advance, of the period that follows the one that the invoice ends; an order has none."""
+def _following(invoice: Invoice) -> BillingPeriod | None:
+    """The period that follows the one that the invoice ends: it carries its fees, in advance. An order has none."""
     close = InvoiceClose.objects.filter(invoice=invoice).select_related("period").first()
     if close is None or close.period is None or hasattr(invoice, "order"):
-        return []
+        return None
     following = BillingPeriod.objects.filter(
         subscription_id=close.period.subscription_id, starts_at=close.period.ends_at
     )
-    found = following.select_related("plan_version__plan", "subscription__plan_version").first()
-    if found is None:
-        return []
-    return [
-        {"price_id": fee.version.stripe_price_id or "", "amount_minor": fee.amount_minor} for fee in billed_fees(found)
-    ]
+    return following.select_related("plan_version__plan", "subscription__plan_version").first()
+
+
+def scope_of(invoice: Invoice, period_id: int) -> Row:
+    """What of a period the invoice asks for, and why not for all of it; the rest is for another document."""
+    order: InvoiceOrder | None = getattr(invoice, "order", None)
+    if order is not None and order.kind == InvoiceOrder.Kind.THRESHOLD:
+        return {"of": "increases", "why": "usage reached an amount; decreases are for the invoice that ends the period"}
+    if order is not None and order.replaces is not None:
+        asked = order.replaces.lines.filter(kind=InvoiceLine.Kind.USAGE, period_id=period_id)
+        rates = sorted(asked.filter(rate__isnull=False).values_list("rate", flat=True).distinct())
+        why = f"in place of {order.replaces.stripe_invoice_id}: its prices alone are asked for again"
+        return {"of": "prices", "rates": rates, "why": why}
+    if invoice.late_corrections.filter(kind=LateCorrection.Kind.DEBIT_NOTE).exists():
+        return {"of": "increases", "why": "late usage on an invoice of its own; decreases are for credit notes"}
+    return {"of": "all", "why": ""}
 
 
 def _meters(periods: Sequence[PeriodAt], priced: set[str]) -> list[Row]:
@@ -184,6 +203,7 @@ def _period(at: PeriodAt, chains: Sequence[Sequence[Sequence[Rate]]], invoice: I
         **amounts_rows(period.pk, through=at.revision),
         "accruals": accruals_summary(period.pk, through=at.revision),
         **_settled(at, invoice),
+        "scope": scope_of(invoice, period.pk),
         "not_billed": [],
     }
 

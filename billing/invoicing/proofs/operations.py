@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from fractions import Fraction
 from hashlib import sha256
 from typing import Any
 
@@ -21,17 +20,9 @@ from billing.invoicing.proofs import gathering
 from billing.invoicing.proofs.comparing import differences_from_tables
 from billing.invoicing.proofs.models import InvoiceProof, InvoiceVerification
 from billing.invoicing.proofs.reading import accrual_rows, event_of_raw, finalised_of, raw_events_of
-from billing.invoicing.proofs.verifier.checks import (
-    FORMAT,
-    Document,
-    Proof,
-    canonical,
-    compare_finalised,
-    compare_lines,
-    compare_outcome,
-    read_json,
-    verify,
-)
+from billing.invoicing.proofs.verifier.checks import compare_outcome, verify
+from billing.invoicing.proofs.verifier.lines import compare_finalised, compare_lines, is_asked_for, left_of
+from billing.invoicing.proofs.verifier.proof import FORMAT, NOT_IN_FORMAT, Document, Proof, canonical, read_json
 from billing.invoicing.proofs.verifier.usage import Event, Unreadable, plain
 from billing.invoicing.proofs.windows import window_rows, windows_then
 from metering import queries as metering_queries
@@ -41,6 +32,7 @@ ACTOR = "service:invoicing"
 KEPT_MAX = 100
 TOLD_MAX = 3
 _PACKED_LEVEL = 6
+UNREADABLE_ARCHIVE = "raw events cannot be read from their archive"
 Progress = Callable[[int], None]
 
 
@@ -115,24 +107,21 @@ def _derived(invoice: Invoice, *, now: datetime) -> dict[str, Any]:
         found += compare_lines(proof)
     except (Unreadable, metering_queries.EventsArchived) as error:
         found.append(str(error))
+    except (metering_queries.UnreadableArchive, FileNotFoundError) as error:
+        found.append(f"{UNREADABLE_ARCHIVE}: {error}")
     if found:
         raise ProofFailed(found)
     return document
 
 
 def _name_not_billed(document: dict[str, Any]) -> None:
-    """Decreases that a document of increases leaves for another one are on no line, and named."""
-    billed = {(line["period"], line["rate"]) for line in document["lines"]}
+    """What is left of prices that the invoice does not ask for (`scope`) is on no line, and named."""
+    left = left_of(document)
     for period in document["periods"]:
-        left = {row[0]: [Fraction(row[1]), Fraction(row[5])] for row in period["rates"]}
-        for row in period["settled"]:
-            rest = left.setdefault(row["rate"], [Fraction(0), Fraction(0)])
-            rest[0] -= Fraction(row["quantity"])
-            rest[1] -= Fraction(row["amount"])
         period["not_billed"] = [
             [rate_id, plain(quantity), plain(amount)]
-            for rate_id, (quantity, amount) in sorted(left.items())
-            if (quantity or amount) and amount <= 0 and (period["id"], rate_id) not in billed
+            for (period_id, rate_id), (quantity, amount) in sorted(left.items())
+            if period_id == period["id"] and not is_asked_for(period, rate_id, amount)
         ]
 
 
@@ -171,10 +160,10 @@ def verify_invoice(
     read = _Read()
     try:
         found = _differences(proof, read, on_progress)
-    except (Unreadable, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (Unreadable, *NOT_IN_FORMAT) as error:
         found = [f"the proof cannot be read: {type(error).__name__} {error}"]
     except (metering_queries.UnreadableArchive, FileNotFoundError) as error:
-        found = [f"raw events cannot be read from their archive: {error}"]
+        found = [f"{UNREADABLE_ARCHIVE}: {error}"]
     found = list(dict.fromkeys(found))
     if found:
         logger.error("%s is not proved: %s", invoice.stripe_invoice_id, "; ".join(found[:TOLD_MAX]))

@@ -23,7 +23,7 @@ from billing.invoicing.proofs.bundles import write_bundle
 from billing.invoicing.proofs.models import InvoiceProof
 from billing.invoicing.proofs.operations import document_of, verify_invoice
 from billing.invoicing.proofs.tasks import task_verify_invoice
-from billing.invoicing.proofs.verifier.checks import Document
+from billing.invoicing.proofs.verifier.proof import Document
 from billing.invoicing.proofs.verifier.usage import Unreadable
 from billing.money_text import exact_text, minor_text, quantity_text
 from config import clock
@@ -155,6 +155,10 @@ def bundle_view(request: HttpRequest, number: int) -> HttpResponseBase:
     proof = queries.proof_of(invoice.pk)
     if proof is None:
         raise Http404("The invoice has no proof.")
+    if _events_of(proof) > EVENTS_AT_ONCE_MAX:
+        words = f"There is much to write: use manage.py verify_invoice {invoice.stripe_invoice_id} --bundle FILE."
+        messages.error(request, words)
+        return HttpResponseRedirect(proof_url(number))
     file = tempfile.TemporaryFile()  # noqa: SIM115  # the answer closes it
     try:
         name = write_bundle(file, proof)

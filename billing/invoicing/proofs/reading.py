@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from billing.invoicing.models import Invoice, InvoiceLine
-from billing.invoicing.proofs.verifier.checks import Document, read_json
+from billing.invoicing.proofs.verifier.proof import Document, read_json
 from billing.invoicing.proofs.verifier.usage import Event
 from billing.rating.models import UsageAccrual
 from ledger import queries as ledger_queries
@@ -107,13 +107,20 @@ def finalised_of(invoice: Invoice) -> dict[str, Any]:
         "total_minor": invoice.total_minor,
         "finalized_at": None if invoice.finalized_at is None else instant_text(invoice.finalized_at),
         "lines": [
-            {**line_row(line), **{name: getattr(line, name) for name in learned}}
-            for line in invoice.lines.order_by("position")
+            {**line_row(line), **{name: getattr(line, name) for name in learned}, **_of_fee(line)}
+            for line in invoice.lines.select_related("period").order_by("position")
         ],
         "entry": None
         if entry is None
         else _entry(entry.id, entry.idempotency_key, [(line.account, line.amount) for line in entry.lines]),
     }
+
+
+def _of_fee(line: InvoiceLine) -> dict[str, Any]:
+    """When the period begins that a fee is of: what tells the fee that was expected from prorations."""
+    if line.kind != InvoiceLine.Kind.FEE:
+        return {}
+    return {"starts_at": None if line.period is None else instant_text(line.period.starts_at)}
 
 
 def pruned(data: Mapping[str, Any], paths: Sequence[Sequence[str]]) -> dict[str, Any]:

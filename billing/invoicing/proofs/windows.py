@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from billing.invoicing.proofs.reading import event_of_raw, microseconds
-from billing.invoicing.proofs.verifier.checks import Document, Proof, Windows
+from billing.invoicing.proofs.verifier.proof import Document, Proof, Windows
 from billing.invoicing.proofs.verifier.usage import (
     HOUR,
     Counted,

@@ -4,22 +4,18 @@ Verifies a bundle: python verify.py invoice.zip, or without an argument the fold
 Exit code 0: proved. 1: something differs, each thing named in a sentence. 2: the bundle cannot be read.
 """
 
+import struct
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 from zipfile import BadZipFile, ZipFile
 
-from billing.invoicing.proofs.verifier.checks import (
-    FORMAT,
-    Document,
-    Proof,
-    canonical,
-    compare_finalised,
-    read_json,
-    verify,
-)
+from billing.invoicing.proofs.verifier.checks import verify
+from billing.invoicing.proofs.verifier.lines import compare_finalised
+from billing.invoicing.proofs.verifier.proof import FORMAT, NOT_IN_FORMAT, Document, Proof, canonical, read_json
 from billing.invoicing.proofs.verifier.usage import Event, Unreadable, event_of, instant
 
 PROVED, DIFFERS, BAD_INPUT = 0, 1, 2
@@ -27,6 +23,8 @@ MANIFEST = "manifest.json"
 PROOF, EVENTS, ACCRUALS, FINALISED = "proof.json", "events.jsonl", "accruals.jsonl", "finalised.json"
 HELD = (PROOF, EVENTS, ACCRUALS, FINALISED)
 CHECK_CHARS = 16
+# What Python raises for a zip file or a folder that is damaged, or made so that it cannot be read.
+BROKEN = (OSError, BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
 
 
 class Files(Protocol):
@@ -85,6 +83,13 @@ def verify_bundle(files: Files, *, stated: str = "") -> tuple[Document, list[str
 
     Raises Unreadable.
     """
+    try:
+        return _verified(files, stated)
+    except NOT_IN_FORMAT as error:
+        raise Unreadable(f"the bundle is not in its format: {type(error).__name__} {error}") from error
+
+
+def _verified(files: Files, stated: str) -> tuple[Document, list[str]]:
     held = _read(files)
     manifest = read_json(held[MANIFEST])
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -107,18 +112,15 @@ def verify_bundle(files: Files, *, stated: str = "") -> tuple[Document, list[str
         starts, ends = instant(period["starts_at"]), instant(period["ends_at"])
         return (event for event in events if starts <= event.at < ends)
 
-    try:
-        spans = [(instant(one["starts_at"]), instant(one["ends_at"])) for one in document["periods"]]
-        found += [
-            f"{event.name} is of no period of the invoice"
-            for event in events
-            if not any(starts <= event.at < ends for starts, ends in spans)
-        ]
-        found += verify(document, events_of, lambda period: accruals.pop(period["id"], []))
-        found += [f"accruals of period {one} are of no period of the invoice" for one in accruals]
-        found += compare_finalised(Proof(document), read_json(held[FINALISED]))
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, IndexError, StopIteration) as error:
-        raise Unreadable(f"the bundle is not in its format: {type(error).__name__} {error}") from error
+    spans = [(instant(one["starts_at"]), instant(one["ends_at"])) for one in document["periods"]]
+    found += [
+        f"{event.name} is of no period of the invoice"
+        for event in events
+        if not any(starts <= event.at < ends for starts, ends in spans)
+    ]
+    found += verify(document, events_of, lambda period: accruals.pop(period["id"], []))
+    found += [f"accruals of period {one} are of no period of the invoice" for one in accruals]
+    found += compare_finalised(Proof(document), read_json(held[FINALISED]))
     return document, list(dict.fromkeys(found))
 
 
@@ -129,7 +131,7 @@ def _read(files: Files) -> dict[str, bytes]:
             raise Unreadable(f"the bundle has {names.count(name)} files {name}; it must have one")
     try:
         return {name: files.read(name) for name in (MANIFEST, *HELD)}
-    except (OSError, BadZipFile, NotImplementedError, RuntimeError) as error:
+    except BROKEN as error:
         raise Unreadable(f"the bundle cannot be read: {error}") from error
 
 
@@ -173,7 +175,7 @@ def main(arguments: list[str]) -> int:
         return BAD_INPUT
     try:
         document, found = verify_bundle(Unpacked(path) if path.is_dir() else Zipped(path), stated=stated)
-    except (Unreadable, BadZipFile, OSError) as error:
+    except (Unreadable, *BROKEN) as error:
         print(f"cannot be verified: {error}", file=sys.stderr)
         return BAD_INPUT
     invoice = document["invoice"]

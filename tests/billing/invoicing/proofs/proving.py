@@ -15,7 +15,9 @@ from billing.invoicing.proofs.bundles import write_bundle
 from billing.invoicing.proofs.models import InvoiceProof
 from billing.invoicing.proofs.operations import prove_invoice
 from billing.invoicing.proofs.verifier.bundle import HELD, check_of, verify_bundle
-from billing.invoicing.proofs.verifier.checks import canonical
+from billing.invoicing.proofs.verifier.proof import canonical
+from billing.invoicing.rounding import from_minor
+from billing.subscriptions.at_stripe import billed_fees
 from billing.subscriptions.models import BillingPeriod
 from tests.billing.usage import AFTER_OCTOBER
 
@@ -64,12 +66,38 @@ def late_invoice_of(period: BillingPeriod, *, now: datetime) -> Invoice:
 
 def finalise(invoice: Invoice, *, now: datetime = AFTER_OCTOBER) -> Invoice:
     """As Stripe's webhook brings it: numbered, and entered in the ledger."""
+    _add_fee(invoice)
     lines = list(invoice.lines.all())
     invoice.total_minor = sum(line.amount_minor for line in lines)
     invoice.status, invoice.number, invoice.finalized_at = "open", f"BB-{invoice.pk}", now
     invoice.save()
     post_invoice_finalized(invoice=invoice, lines=lines, finalized_at=now, recorded_at=now)
     return invoice
+
+
+def _add_fee(invoice: Invoice) -> None:
+    """Of the period that follows the one that the invoice ends, as Stripe adds it."""
+    close = InvoiceClose.objects.filter(invoice=invoice, period__isnull=False).select_related("period").first()
+    if close is None or close.period is None:
+        return
+    of_subscription = BillingPeriod.objects.filter(subscription=invoice.subscription)
+    following = of_subscription.filter(starts_at=close.period.ends_at).first()
+    if following is not None:
+        fee_of(invoice, following, sum(fee.amount_minor for fee in billed_fees(following)))
+
+
+def fee_of(invoice: Invoice, period: BillingPeriod, amount_minor: int) -> InvoiceLine:
+    return InvoiceLine.objects.create(
+        invoice=invoice,
+        kind="fee",
+        position=invoice.lines.count() + 1,
+        period=period,
+        description="Subscription fee",
+        quantity=1,
+        exact_amount=from_minor(amount_minor, invoice.currency),
+        amount_minor=amount_minor,
+        rounding=0,
+    )
 
 
 def bundle_of(proof: InvoiceProof) -> dict[str, bytes]:

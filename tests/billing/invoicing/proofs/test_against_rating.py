@@ -16,8 +16,8 @@ from billing.catalog.models import Rate
 from billing.catalog.queries import RateTable
 from billing.invoicing.proofs.gathering import rate_row
 from billing.invoicing.proofs.reading import instant_text, microseconds, number_text
-from billing.invoicing.proofs.verifier.checks import Proof, rounded_minor
 from billing.invoicing.proofs.verifier.paying import Amounts
+from billing.invoicing.proofs.verifier.proof import Proof, rounded_minor
 from billing.invoicing.proofs.verifier.usage import Counted, Place, Window
 from billing.invoicing.rounding import to_minor
 from billing.rating.allocation import AllowanceTerms

@@ -2,19 +2,32 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
+from billing.invoicing.models import InvoiceLine
 from billing.invoicing.proofs.operations import prove_invoice, verify_invoice
+from billing.rating.models import UsageAccrual
 from config import clock
 from metering import operations as metering
 from metering import queries as metering_queries
 from tests.billing import usage
-from tests.billing.invoicing.proofs.proving import Held, bundle_of, finalise, invoice_of
+from tests.billing.invoicing.proofs.proving import Held, bundle_of, draft, finalise, invoice_of
+from tests.billing.rating.pricing import BY_EVENT
+from tests.billing.rating.test_every_model import price
 from tests.billing.usage import send
 from tests.billing.voiding import take_out
-from tests.factories import ACTOR, CustomerFactory, PlanVersionFactory, SubscriptionFactory
+from tests.factories import (
+    ACTOR,
+    CustomerFactory,
+    PlanVersionFactory,
+    RateCardFactory,
+    RateFactory,
+    SubscriptionFactory,
+)
 from tests.metering.lifecycle.conftest import _no_old_months, archive_folder
 from tests.metering.lifecycle.months import files, old_month
 
@@ -27,7 +40,11 @@ MICROSECOND = timedelta(microseconds=1)
 def test_an_archived_month_is_read_from_its_file(archive_folder: Path) -> None:
     usage.define_token_meters()
     start, end = metering_queries.month_range(old_month())
-    version = PlanVersionFactory(rate_card=usage.rate_card(), included_amount=Decimal(1))
+    card = RateCardFactory()
+    RateFactory(rate_card=card)
+    # A price by the event: what it is made of is in raw events alone.
+    price(card, "percentage", BY_EVENT, "output_tokens")
+    version = PlanVersionFactory(rate_card=card, included_amount=Decimal(1))
     customer = CustomerFactory(customer_key="acme", created_at=start)
     period = SubscriptionFactory(customer=customer, plan_version=version, starts_at=start).periods.get()
     send("acme", start + timedelta(days=1), input_tokens=600_000, output_tokens=40_000)
@@ -50,3 +67,14 @@ def test_an_archived_month_is_read_from_its_file(archive_folder: Path) -> None:
         file.unlink()
     (gone,) = verify_invoice(invoice=invoice, actor=ACTOR, now=clock.now()).differences
     assert gone.startswith("raw events cannot be read from their archive")
+    # One without a proof cannot get one either.
+    other = draft(period)
+    InvoiceLine.objects.create(
+        invoice=other, kind="coverage", position=1, period=period, accrual=UsageAccrual.objects.get(),
+        description="Included", quantity=0, exact_amount=0, amount_minor=0, rounding=0,
+    )  # fmt: skip
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("verify_invoice", other.stripe_invoice_id, "--prove", stdout=out)
+    assert ended.value.code == 1
+    assert out.getvalue().startswith("DIFFERS: raw events cannot be read from their archive")

@@ -9,16 +9,19 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
 from billing.invoicing.proofs import verifier
 from billing.invoicing.proofs.bundles import PARTS, script
-from billing.invoicing.proofs.verifier.bundle import HELD
-from billing.invoicing.proofs.verifier.usage import Unreadable
+from billing.invoicing.proofs.verifier.bundle import HELD, main
+from billing.invoicing.proofs.verifier.proof import canonical
+from billing.invoicing.proofs.verifier.usage import Unreadable, plain
 from metering import operations as metering
 from tests.billing import usage
 from tests.billing.invoicing.proofs.proving import Held, bundle_of, finalise, proved
@@ -201,10 +204,107 @@ def test_every_change_is_refused_and_named(held: Held) -> None:
             assert re.search(forged, "\n".join(changed.differences())), (what, changed.differences())
 
 
+def _moved(**accounts: str) -> Callable[[Held], None]:
+    """Entries of runs that move another account, with the proof's own sums and hash over them made right again."""
+
+    def change(held: Held) -> None:
+        rows = held.rows("accruals.jsonl")
+        sums: dict[str, Fraction] = {}
+        digest = sha256()
+        for row in rows:
+            for posting in row["entry"]["postings"]:
+                posting[0] = accounts.get(posting[0].partition(":")[0], posting[0])
+                sums[posting[0]] = sums.get(posting[0], Fraction(0)) + Fraction(posting[1])
+            digest.update(canonical({name: value for name, value in row.items() if name != "period"}) + b"\n")
+        document = held.json("proof.json")
+        moved = {account: plain(amount) for account, amount in sums.items() if amount}
+        document["periods"][0]["accruals"] |= {"sha256": digest.hexdigest(), "sums": moved}
+        held.write_rows("accruals.jsonl", rows)
+        held.write("proof.json", document)
+        held.forge()
+
+    return change
+
+
+def test_credit_is_taken_from_the_grants_that_pay_and_from_nowhere_else(held: Held) -> None:
+    wrong = {
+        "receivable:acme:USD": r"moves receivable:acme:USD by 7, which usage never does",
+        "bank:USD": r"moves bank:USD by 7, which usage never does",
+        "grant:999999": r"from grant:\d+, which pays 7",
+        "contra:promotions:USD": r"take 0 from breakage:USD .*, 7 from contra:promotions:USD \(0 are missing",
+    }
+    for account, told in wrong.items():
+        changed = Held(held.files)
+        _moved(grant=account)(changed)
+        assert re.search(told, "\n".join(changed.differences())), (account, changed.differences())
+    same = Held(held.files)
+    _moved()(same)
+    assert same.differences() == []
+
+
+def test_the_entry_of_the_invoice_moves_what_its_lines_say(held: Held) -> None:
+    """Also the half that stands against receivable and unbilled."""
+    finalised = held.json("finalised.json")
+    finalised["entry"]["postings"] += [["revenue:other:USD", "3"], ["tax:payable:USD", "-3"]]
+    held.write("finalised.json", finalised)
+    held.forge()
+    told = "\n".join(held.differences())
+    assert "moves revenue:other:USD by 3, not 0" in told
+    assert "moves tax:payable:USD by -3, not 0" in told
+
+
+def test_what_cannot_be_read_is_one_line_and_code_2(
+    held: Held, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = b"[" * 200_000 + b"]" * 200_000
+    cap = held.json("proof.json")
+    cap["periods"][0]["allowances"].append(
+        {
+            **cap["periods"][0]["allowances"][0],
+            "id": 999_999,
+            "measure": "cap",
+            "amount": None,
+            "covers": [],
+            "each_dimension": "",
+        }
+    )
+    changes: dict[str, tuple[str, Any]] = {
+        "no files named": ("manifest.json", canonical({"format": 1})),
+        "no hash": ("manifest.json", canonical({"format": 1, "files": {}})),
+        "deep": ("proof.json", deep),
+        "deep manifest": ("manifest.json", deep),
+        "a list": ("proof.json", b"[]"),
+        "a cap without an amount": ("proof.json", canonical(cap)),
+        "no UTF-8": ("events.jsonl", b"\xff\xfe{"),
+    }
+    for what, (name, content) in changes.items():
+        _write_zip(tmp_path / "invoice.zip", {**held.files, name: content})
+        _assert_unreadable(tmp_path / "invoice.zip", what, capsys)
+    _write_zip(tmp_path / "invoice.zip", held.files)
+    whole = (tmp_path / "invoice.zip").read_bytes()
+    at = whole.index(b"proof.json") + 40
+    (tmp_path / "invoice.zip").write_bytes(whole[:at] + b"\xff" * 8 + whole[at + 8 :])
+    _assert_unreadable(tmp_path / "invoice.zip", "damaged", capsys)
+    (tmp_path / "invoice.zip").write_bytes(whole[:-200])
+    _assert_unreadable(tmp_path / "invoice.zip", "cut short", capsys)
+
+
+def _write_zip(path: Path, files: dict[str, bytes]) -> None:
+    with ZipFile(path, "w", ZIP_DEFLATED) as zipped:
+        for name, content in files.items():
+            zipped.writestr(name, content)
+
+
+def _assert_unreadable(path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(path)]) == 2, what
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1), (what, told)
+
+
 # What people read and no figure rests on.
 FOR_READING = {
     "check", "code", "description", "finalized_at", "number", "plan_version", "position", "reason", "seats", "status",
-    "stripe_line_id", "terms_fingerprint", "version", "inclusive_tax_minor", "is_over",
+    "stripe_line_id", "terms_fingerprint", "version", "is_over", "why",
 }  # fmt: skip
 # Terms decide figures where usage meets them. One that none meets changes nothing, and the hash alone holds it.
 TERMS = {"allowances", "chains", "counts_from", "grants", "kind", "meters", "rates", "starts_at", "ends_at"}

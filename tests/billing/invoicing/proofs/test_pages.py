@@ -9,9 +9,11 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from billing.invoicing.proofs import page
 from billing.invoicing.proofs.models import InvoiceProof, InvoiceVerification
 from billing.invoicing.proofs.operations import verify_invoice
 from billing.invoicing.proofs.verifier.bundle import Zipped, verify_bundle
+from config.api_keys.models import ApiKey
 from config.roles import CUSTOMER_SUCCESS, FINANCE, sync_roles
 from metering import operations as metering
 from tests.billing import usage
@@ -81,6 +83,22 @@ def test_raw_events_leave_by_finance_alone(proof: InvoiceProof) -> None:
     client.force_login(nobody)
     assert client.get(url).status_code == 403
     assert client.post(f"{url}verify/").status_code == 403
+
+
+def test_usage_by_the_hour_is_told_to_keys_that_may_read_usage(proof: InvoiceProof) -> None:
+    url = f"/api/v1/billing/invoices/{proof.invoice.stripe_invoice_id}/proof"
+    for scopes, status in (["billing:read"], 403), (["usage:read"], 403), (["billing:read", "usage:read"], 200):
+        key = str(ApiKey.objects.create_key(name="-".join(scopes), scopes=scopes)[1])
+        assert Client().get(url, headers={"Authorization": f"Bearer {key}"}).status_code == status, scopes
+
+
+def test_a_large_bundle_is_not_written_within_a_request(proof: InvoiceProof, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bound as for verifying; the page says with which command it is written."""
+    monkeypatch.setattr(page, "EVENTS_AT_ONCE_MAX", 1)
+    finance, url = client_of(FINANCE), f"/admin/proofs/{proof.invoice_id}/"
+    told = finance.post(f"{url}bundle/", follow=True).content.decode()
+    assert f"verify_invoice {proof.invoice.stripe_invoice_id} --bundle" in told
+    assert not LogEntry.objects.exists()
 
 
 def test_says_what_to_do_without_a_proof(proof: InvoiceProof) -> None:

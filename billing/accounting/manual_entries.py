@@ -1,9 +1,6 @@
-"""Reads of manual entries: what one person moved alone, what waits, and what was asked about a journal entry."""
+"""Reads of manual entries: what waits, and what was asked about a journal entry."""
 
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 
 from billing.accounting.adjustments import causes_in
 from billing.accounting.models import ManualEntry, ManualEntryDecision
@@ -26,24 +23,6 @@ def decision_of(asked: ManualEntry) -> ManualEntryDecision | None:
 def waiting() -> QuerySet[ManualEntry]:
     """Every request that waits for a second person, oldest first."""
     return _with_decision().filter(decision=None).order_by("requested_at", "pk")
-
-
-def moved_alone(*, requested_by: str, customer: Customer | None, currency: str, at: datetime) -> Decimal:
-    """
-    What one person moved without a second one, for one customer (or for none), on the day of `at` (UTC).
-
-    In currency units. What a second person approved does not count: somebody looked at it.
-    """
-    midnight = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    asked = ManualEntry.objects.filter(
-        requested_by=requested_by,
-        customer=customer,
-        currency=currency,
-        requested_at__gte=midnight,
-        requested_at__lt=midnight + timedelta(days=1),
-        decision__outcome=ManualEntryDecision.Outcome.WITHIN_LIMIT,
-    )
-    return asked.aggregate(total=Sum("amount"))["total"] or Decimal(0)
 
 
 def reversals_asked_of(entry_id: int) -> QuerySet[ManualEntry]:

@@ -87,7 +87,7 @@ class ManualEntry(models.Model):
             ),
         )
         indexes = (
-            # manual_entries.moved_alone.
+            # limits.moved_alone.
             models.Index(name="billing_manualentry_requester", fields=["requested_by", "requested_at"]),
             # manual_entries.reversals_asked_of.
             models.Index(

@@ -7,7 +7,7 @@ then the customer's lock. What was asked is what is posted; a posted adjustment 
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.db import connection, transaction
@@ -15,8 +15,8 @@ from django.db import connection, transaction
 from billing.accounting import manual_entry_rules as rules
 from billing.accounting.adjustments import REQUEST_ADJUSTMENT, REQUEST_CUSTOMER_ADJUSTMENT, causes_in
 from billing.accounting.chart import Entry
-from billing.accounting.limits import limit_of
-from billing.accounting.manual_entries import by_id, by_key, decision_of, moved_alone
+from billing.accounting.limits import limit_of, moved_alone
+from billing.accounting.manual_entries import by_id, by_key, decision_of
 from billing.accounting.manual_entry_rules import (
     AlreadyDecided,
     InvalidManualEntry,
@@ -284,7 +284,7 @@ def _weigh(asked: ManualEntry, *, now: datetime) -> None:
     _require_books_allow(asked, now=now)
     asked.limit_amount = limit_of(asked.currency)
     asked.alone_total = asked.amount + moved_alone(
-        requested_by=asked.requested_by, customer=asked.customer, currency=asked.currency, at=now
+        actor=asked.requested_by, customer=asked.customer, currency=asked.currency, day=now.astimezone(UTC).date()
     )
     asked.needs_second_person = asked.limit_amount is None or asked.alone_total > asked.limit_amount
 

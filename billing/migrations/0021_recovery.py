@@ -477,6 +477,13 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "parts",
+                    models.JSONField(
+                        help_text="Of a credit note: which lines of the invoice give back how much before tax.",
+                        null=True,
+                    ),
+                ),
+                (
                     "stripe_refund_id",
                     models.CharField(blank=True, help_text="Set once, from Stripe's answer.", max_length=255),
                 ),
@@ -870,6 +877,17 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="billing_refundrequest_sent",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="refundrequest",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("parts__isnull", False), ("way", "credit_note")),
+                    models.Q(("parts__isnull", True), ("way", "refund")),
+                    _connector="OR",
+                ),
+                name="billing_refundrequest_parts",
             ),
         ),
         migrations.AddConstraint(

@@ -9,7 +9,8 @@ from unfold.decorators import display
 from billing.admin_links import NOTHING, link, list_url, page_link
 from billing.money_text import minor_text
 from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Dispute, Payment, Payout, Refund
-from billing.payments.refunding.operations import REQUEST, left_of
+from billing.payments.refunding.left import left_of
+from billing.payments.refunding.operations import REQUEST
 from billing.read_only_admin import ReadOnlyAdmin
 from billing.stripe.dashboard import object_text
 

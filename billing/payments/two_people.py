@@ -5,14 +5,16 @@ Who asks does not approve; up to a limit one person is enough. The tables of bot
 them; `migrations/sql/0021_recovery.sql` keeps them as they are and ties a decision to its request.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING
 
 from django.db import models
-from django.db.models import F, Q, Sum
+from django.db.models import F, Q
 
-from billing.accounting.limits import limit_of
+from billing.accounting.limits import limit_of, moved_alone
 from billing.accounting.people import may
-from billing.invoicing.rounding import exact_minor
+from billing.customers.models import Customer
+from billing.invoicing.rounding import exact_minor, minor_digits
 
 
 class TwoPeopleError(Exception):
@@ -111,27 +113,21 @@ def decision_constraints(name: str) -> tuple[models.BaseConstraint, ...]:
     )
 
 
-def weigh(asked: AskedFor, *, earlier: models.QuerySet[AskedFor], always_two: bool = False) -> None:
+def weigh(asked: AskedFor, *, customer: Customer) -> None:
     """
-    Fill in whether a second person is needed.
+    Fill in whether a second person is needed. Call it under the customer's lock.
 
-    `earlier` are the requests of this person for this customer that one person was enough for; those of the same day
-    (UTC) and currency count, so that asking in parts gains nothing. Call it under the customer's lock.
+    What the person moved alone for this customer on that day (UTC) counts, whichever way it was moved, so that asking
+    in parts gains nothing.
     """
-    midnight = asked.requested_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    same_day = earlier.filter(
-        requested_by=asked.requested_by,
-        currency=asked.currency,
-        needs_second_person=False,
-        requested_at__gte=midnight,
-        requested_at__lt=midnight + timedelta(days=1),
-    )
-    moved = same_day.aggregate(total=Sum("amount_minor"))["total"] or 0
+    day = asked.requested_at.astimezone(UTC).date()
+    moved = moved_alone(actor=asked.requested_by, customer=customer, currency=asked.currency, day=day)
     limit = limit_of(asked.currency)
     asked.limit_minor = None if limit is None else exact_minor(limit, asked.currency)
-    asked.alone_minor = moved + asked.amount_minor
-    within = asked.limit_minor is not None and asked.alone_minor <= asked.limit_minor
-    asked.needs_second_person = always_two or not within
+    # A journal entry reversed by hand may hold parts of a minor unit: they count as a whole one.
+    moved_minor = int(moved.scaleb(minor_digits(asked.currency)).to_integral_value(ROUND_CEILING))
+    asked.alone_minor = moved_minor + asked.amount_minor
+    asked.needs_second_person = asked.limit_minor is None or asked.alone_minor > asked.limit_minor
 
 
 def require_may(actor: str, permission: str, *, what: str) -> None:

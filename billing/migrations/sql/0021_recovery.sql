@@ -6,7 +6,9 @@
 --   …_as_asked                         what was asked for stays: amount, payment, who, when, why
 --   …_decided_as_asked                 a decision repeats who asked and whether it takes two; the CHECKs tell them apart
 --   …_decided_first                    nothing goes to Stripe before a decision that agrees
---   billing_refundrequest_within_paid  refunds of one payment, asked for here or made at Stripe, are at most what was paid
+--   billing_refundrequest_within_paid  refunds of one payment, asked for here or made at Stripe, are at most what was paid,
+--                                      and with what credit notes gave back at most what settled the invoice
+--   billing_refundrequest_not_of_prepaid  what paid for prepaid credit goes back by a credit note, with the credit
 --   …_alone                            what one person moves alone for a customer on a day (UTC) stays within the limit
 --   billing_message_as_told            an e-mail is sent as it was meant; …_once: what was handed over never waits again
 
@@ -103,27 +105,75 @@ CREATE TRIGGER billing_writeoffrequest_decided_first BEFORE UPDATE ON billing_wr
     EXECUTE FUNCTION billing_require_agreement('billing_writeoffrequest_decided_first', 'billing_writeoffdecision');
 
 
--- The payment's row is held, so that two who ask at once see each other.
+-- Of a payment: what is refunded at Stripe or asked for here, each once.
+CREATE FUNCTION billing_refunded_or_asked(of_payment bigint) RETURNS numeric LANGUAGE sql
+    SET search_path = pg_catalog, public, pg_temp AS $$
+    SELECT (SELECT coalesce(sum(request.amount_minor), 0) FROM billing_refundrequest AS request
+            WHERE request.payment_id = of_payment AND request.state IN ('waiting', 'agreed', 'sent')
+              AND NOT EXISTS (SELECT FROM billing_refund AS refund
+                              WHERE refund.stripe_refund_id = request.stripe_refund_id
+                                AND refund.status IN ('failed', 'canceled')))
+         + (SELECT coalesce(sum(refund.amount_minor), 0) FROM billing_refund AS refund
+            WHERE refund.payment_id = of_payment AND refund.status NOT IN ('failed', 'canceled')
+              AND NOT EXISTS (SELECT FROM billing_refundrequest AS request
+                              WHERE request.stripe_refund_id = refund.stripe_refund_id))
+$$;
+
+-- Of an invoice: what settled it, less what credit notes gave back of that or are about to (refunding/left.py).
+CREATE FUNCTION billing_settled_and_not_credited(of_invoice bigint) RETURNS numeric LANGUAGE sql
+    SET search_path = pg_catalog, public, pg_temp AS $$
+    SELECT (SELECT coalesce(sum(amount_minor), 0) FROM billing_payment
+            WHERE invoice_id = invoice.id AND status = 'succeeded')
+         + invoice.paid_off_stripe_minor
+         + greatest(coalesce(invoice.ending_balance_minor, invoice.starting_balance_minor)
+                    - invoice.starting_balance_minor, 0)
+         - (SELECT coalesce(sum(to_balance_minor + out_of_band_minor), 0) FROM billing_creditnote
+            WHERE invoice_id = invoice.id AND unwound_at IS NULL)
+         - (SELECT coalesce(sum(covered.amount_minor), 0) FROM billing_creditnoterefund AS covered
+            JOIN billing_creditnote AS note USING (stripe_credit_note_id)
+            WHERE note.invoice_id = invoice.id
+              AND NOT EXISTS (SELECT FROM billing_refund AS refund
+                              WHERE refund.stripe_refund_id = covered.stripe_refund_id)
+              AND NOT EXISTS (SELECT FROM billing_refundrequest AS request
+                              WHERE request.stripe_refund_id = covered.stripe_refund_id))
+         - greatest((SELECT coalesce(sum(amount_minor), 0) FROM billing_invoicerequest
+                     WHERE invoice_id = invoice.id AND kind = 'credit_note' AND state IN ('waiting', 'intended'))
+                    - invoice.amount_remaining_minor, 0)
+    FROM billing_invoice AS invoice WHERE invoice.id = of_invoice
+$$;
+
+-- The payments of the invoice are held in one order, so that two who ask at once see each other.
 CREATE FUNCTION billing_require_refunds_within_paid() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     paid billing_payment;
-    asked numeric;
-    made_elsewhere numeric;
+    taken numeric;
+    taken_of_invoice numeric;
 BEGIN
-    SELECT * INTO paid FROM billing_payment WHERE id = NEW.payment_id FOR NO KEY UPDATE;
-    SELECT coalesce(sum(amount_minor), 0) INTO asked FROM billing_refundrequest
-    WHERE payment_id = NEW.payment_id AND state IN ('waiting', 'agreed', 'sent')
-      AND NOT EXISTS (SELECT FROM billing_refund AS refund WHERE refund.stripe_refund_id = billing_refundrequest.stripe_refund_id
-                      AND refund.status IN ('failed', 'canceled'));
-    SELECT coalesce(sum(amount_minor), 0) INTO made_elsewhere FROM billing_refund AS refund
-    WHERE refund.payment_id = NEW.payment_id AND refund.status NOT IN ('failed', 'canceled')
-      AND NOT EXISTS (SELECT FROM billing_refundrequest AS request
-                      WHERE request.stripe_refund_id = refund.stripe_refund_id);
+    SELECT * INTO paid FROM billing_payment WHERE id = NEW.payment_id;
+    PERFORM FROM billing_payment WHERE id = NEW.payment_id OR invoice_id = paid.invoice_id ORDER BY id FOR NO KEY UPDATE;
+    SELECT * INTO paid FROM billing_payment WHERE id = NEW.payment_id;
+    taken := billing_refunded_or_asked(NEW.payment_id);
     IF paid.status <> 'succeeded' OR paid.currency <> NEW.currency OR paid.customer_id <> NEW.customer_id
-       OR asked + made_elsewhere + NEW.amount_minor > paid.amount_minor THEN
+       OR taken + NEW.amount_minor > paid.amount_minor THEN
         RAISE EXCEPTION 'Payment % of % has % refunded or asked for: % more is too much',
-                paid.id, paid.amount_minor, asked + made_elsewhere, NEW.amount_minor
+                paid.id, paid.amount_minor, taken, NEW.amount_minor
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'billing_refundrequest_within_paid',
+                  TABLE = TG_TABLE_NAME;
+    END IF;
+    IF paid.invoice_id IS NULL THEN
+        RETURN NEW;
+    END IF;
+    IF EXISTS (SELECT FROM billing_invoiceline WHERE invoice_id = paid.invoice_id AND kind = 'prepaid') THEN
+        RAISE EXCEPTION 'Payment % paid for prepaid credit, which a refund would leave usable', paid.id
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'billing_refundrequest_not_of_prepaid',
+                  TABLE = TG_TABLE_NAME;
+    END IF;
+    SELECT coalesce(sum(billing_refunded_or_asked(id)), 0) INTO taken_of_invoice
+    FROM billing_payment WHERE invoice_id = paid.invoice_id;
+    IF taken_of_invoice + NEW.amount_minor > billing_settled_and_not_credited(paid.invoice_id) THEN
+        RAISE EXCEPTION 'Of invoice % so much was given back by credit notes or refunds that % more is too much',
+                paid.invoice_id, NEW.amount_minor
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'billing_refundrequest_within_paid',
                   TABLE = TG_TABLE_NAME;
     END IF;

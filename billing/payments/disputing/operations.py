@@ -101,8 +101,7 @@ def request_acceptance(
             requested_at=now,
             idempotency_key=idempotency_key,
         )
-        theirs = DisputeAcceptance.objects.filter(dispute__payment__customer_id=dispute.payment.customer_id)
-        two_people.weigh(asked, earlier=theirs)
+        two_people.weigh(asked, customer=dispute.payment.customer)
         asked.save()
         if not asked.needs_second_person:
             _decide(asked, Outcome.WITHIN_LIMIT, words="", actor=actor, now=now)

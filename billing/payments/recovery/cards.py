@@ -28,7 +28,10 @@ def project_card(payment_method: StripeDict, *, customer: Customer | None, now: 
     A card that was taken off its customer names none any more: its row then says so. Needs a transaction.
     """
     card = payment_method.get("card")
-    known = PaymentCard.objects.filter(stripe_payment_method_id=payment_method["id"]).first()
+    if customer is not None:
+        # The card's own event and its customer's may be worked on at once, and the first of both makes the row.
+        lock_customer(customer_id=customer.pk)
+    known = PaymentCard.objects.select_for_update().filter(stripe_payment_method_id=payment_method["id"]).first()
     if not card or (known is None and customer is None):
         return None
     row = known or PaymentCard(stripe_payment_method_id=payment_method["id"], customer=customer)

@@ -2,8 +2,9 @@
 What is due of a case, carried out: payments tried again, reminders, grace, restriction, the proposal to give up.
 
 Before anything is done, the invoice is fetched with its payments: what is paid, void, being paid, or waits for the
-customer is never charged by us. A try is an intent of the outbox with a purpose of its own (case and number), so a
-repeat of it is the same request, and Stripe holds one payment intent for an invoice: at most one charge succeeds.
+customer is never charged by us, nor is an invoice that was sent to be paid by bank transfer. A try is an intent of the
+outbox with a purpose of its own (case and number), so a repeat of it is the same request, and Stripe holds one payment
+intent for an invoice: at most one charge succeeds.
 """
 
 import logging
@@ -96,7 +97,8 @@ def _advance(case: RecoveryCase, *, now: datetime) -> datetime | None:
     if found.waits_for:
         _note_settled_attempts(case, todo.due, found.waits_for, now=now)
         return now + WAITS
-    if terms.retries == OURS and found.invoice.get("auto_advance"):
+    # Stripe tries no card for an invoice that was sent either: there is nothing to take over.
+    if terms.retries == OURS and found.invoice.get("auto_advance") and not is_sent(found.invoice):
         _take_over(case, now=now)
     if found.needs_action and (Kind.ACTION_REQUIRED, 0) not in done:
         _ask_for_action(case, found, now=now)
@@ -129,8 +131,16 @@ def situation_of(case: RecoveryCase) -> Situation:
     if under_way:
         return Situation(invoice, f"{under_way} is under way", needs_action=False, why_not_charge="")
     needs_action = any(intent["status"] == "requires_action" for intent in open_ones)
-    why_not = "The customer has to confirm the payment" if needs_action else _hard_decline(invoice, open_ones)
+    if is_sent(invoice):
+        why_not = "The customer pays this invoice by bank transfer: no card is charged for it"
+    else:
+        why_not = "The customer has to confirm the payment" if needs_action else _hard_decline(invoice, open_ones)
     return Situation(invoice, "", needs_action=needs_action, why_not_charge=why_not)
+
+
+def is_sent(invoice: StripeDict) -> bool:
+    """Whether the customer was promised to be asked, and not charged, for it: a card they have pays for others."""
+    return bool(invoice["collection_method"] == "send_invoice")
 
 
 def _hard_decline(invoice: StripeDict, intents: list[StripeDict]) -> str:

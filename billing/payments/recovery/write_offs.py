@@ -48,7 +48,7 @@ def request_write_off(*, case_id: int, reason: str, idempotency_key: str, actor:
             requested_at=now,
             idempotency_key=idempotency_key,
         )
-        two_people.weigh(asked, earlier=WriteOffRequest.objects.filter(case__customer_id=case.customer_id))
+        two_people.weigh(asked, customer=case.customer)
         asked.save()
         if not asked.needs_second_person:
             _decide(asked, Outcome.WITHIN_LIMIT, words="", actor=actor, now=now)
@@ -102,7 +102,7 @@ def _locked(case_id: int) -> RecoveryCase:
     if case is None:
         raise InvalidRequest("There is no such case.", field="case")
     lock_customer(customer_id=case.customer_id)
-    return RecoveryCase.objects.select_related("invoice").get(pk=case_id)
+    return RecoveryCase.objects.select_related("invoice", "customer").get(pk=case_id)
 
 
 def _require_owed(case: RecoveryCase) -> None:

@@ -15,7 +15,9 @@ from billing.money_text import minor_text
 from billing.payments.deciding_admin import DecidingAdmin, Facts, actor_of
 from billing.payments.models import Payment
 from billing.payments.refunding import batches, operations
+from billing.payments.refunding.batch_list import ListedProgress
 from billing.payments.refunding.forms import BatchForm, RefundForm
+from billing.payments.refunding.left import left_of
 from billing.payments.refunding.models import RefundBatch, RefundRequest
 from billing.payments.two_people import Outcome, TwoPeopleError
 from config import clock
@@ -166,7 +168,7 @@ class RefundRequestAdmin(DecidingAdmin):
 
 
 def _facts_of(payment: Payment) -> Facts:
-    left = operations.left_of(payment)
+    left = left_of(payment)
     return [
         ("Customer", payment.customer),
         ("Invoice", payment.invoice or "–"),
@@ -198,7 +200,7 @@ def _preview_of(seen: RefundRequest) -> dict[str, Any]:
 
 
 @admin.register(RefundBatch)
-class RefundBatchAdmin(DecidingAdmin):
+class RefundBatchAdmin(ListedProgress):
     list_display = ("name", "total", "line_count", "how_far", "asked_by", "requested_at", "reason")
     search_fields = ("name",)
     list_before_template = "admin/billing/refunding/before_batches.html"
@@ -209,11 +211,6 @@ class RefundBatchAdmin(DecidingAdmin):
     @display(description="Together", ordering="total_minor")
     def total(self, batch: RefundBatch) -> str:
         return minor_text(batch.total_minor, batch.currency)
-
-    @display(description="How far")
-    def how_far(self, batch: RefundBatch) -> str:
-        found = batches.progress_of(batch)
-        return ", ".join(f"{found.counts[state]:,} {State(state).label.lower()}" for state in found.counts)
 
     @display(description="Asked by", ordering="requested_by")
     def asked_by(self, batch: RefundBatch) -> str:

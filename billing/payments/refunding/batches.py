@@ -3,7 +3,7 @@ Many refunds at once: charges chosen by a rule and a window, seen before they ar
 person, and sent line by line, each once. What was seen is what is asked for, and what was asked for is what is sent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -12,11 +12,13 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, QuerySet, Sum
 
 from billing.customers.models import Customer
+from billing.invoicing.models import InvoiceLine
 from billing.invoicing.rounding import chargeable_increment_minor
 from billing.payments import two_people
 from billing.payments.models import BalanceTransaction, Dispute, Payment
+from billing.payments.refunding.left import left_of_each
 from billing.payments.refunding.models import RefundBatch, RefundDecision, RefundReason, RefundRequest
-from billing.payments.refunding.operations import APPROVE, LIVE, State, Way, back_at_us
+from billing.payments.refunding.operations import APPROVE, State, Way
 from billing.payments.two_people import InvalidRequest, Outcome
 
 REQUEST = "billing.request_refundbatch"
@@ -93,25 +95,33 @@ def require_rule(rule: Rule) -> None:
 
 
 def select(rule: Rule) -> Selection:
-    """The charges a rule chooses, oldest first; four queries. Raises InvalidRequest for a rule that is none."""
+    """The charges a rule chooses, oldest first; ten queries. Raises InvalidRequest for a rule that is none."""
     require_rule(rule)
     payments = list(_payments(rule)[: LINES_MAX + 1])
     if len(payments) > LINES_MAX:
         raise InvalidRequest(f"More than {LINES_MAX} charges: choose a smaller window.", field="paid_until")
-    taken = _taken(payments)
+    left = left_of_each(payments)
     disputed = set(
         Dispute.objects.filter(payment__in=payments, status__in=_HELD_BY_BANK).values_list("payment_id", flat=True)
+    )
+    prepaid = set(
+        InvoiceLine.objects.filter(
+            invoice__in={payment.invoice_id for payment in payments}, kind=InvoiceLine.Kind.PREPAID
+        ).values_list("invoice_id", flat=True)
     )
     increment = chargeable_increment_minor(rule.currency)
     lines, passed_over = [], []
     for payment in payments:
         wished = payment.amount_minor * rule.percent // 100 // increment * increment
-        amount = min(wished, payment.amount_minor - taken.get(payment.pk, 0))
+        amount = min(wished, left.of(payment))
         if payment.pk in disputed:
             passed_over.append((payment, "the bank holds it in a dispute"))
+        elif payment.invoice_id in prepaid:
+            passed_over.append((payment, "it paid for prepaid credit: make a credit note on that line of its invoice"))
         elif amount <= 0:
             passed_over.append((payment, "nothing is left to be refunded"))
         else:
+            left.take(payment, amount)
             lines.append(Line(payment, amount))
     return Selection(tuple(lines), tuple(passed_over))
 
@@ -130,19 +140,6 @@ def _payments(rule: Rule) -> QuerySet[Payment]:
     if rule.most_minor is not None:
         found = found.filter(amount_minor__lte=rule.most_minor)
     return found.select_related("customer", "invoice").order_by("occurred_at", "pk")
-
-
-def _taken(payments: list[Payment]) -> dict[int, int]:
-    """By payment, what is refunded or asked for already; as operations.left_of, for many."""
-    requests = RefundRequest.objects.filter(payment__in=payments, state__in=LIVE)
-    asked = requests.exclude(stripe_refund_id__in=back_at_us(payments).values("stripe_refund_id"))
-    ours = RefundRequest.objects.filter(payment__in=payments).exclude(stripe_refund_id="").values("stripe_refund_id")
-    elsewhere = back_at_us(payments, is_back=False).exclude(stripe_refund_id__in=ours)
-    taken: dict[int, int] = {}
-    for rows in (asked, elsewhere):
-        for payment_id, total in rows.order_by().values_list("payment_id").annotate(total=Sum("amount_minor")):
-            taken[payment_id] = taken.get(payment_id, 0) + total
-    return taken
 
 
 def request_batch(
@@ -283,6 +280,16 @@ def progress_of(batch: RefundBatch) -> Progress:
     rows = batch.lines.order_by().values_list("state")
     found = list(rows.annotate(number=Count("pk"), total=Sum("amount_minor")))
     return Progress({state: number for state, number, _ in found}, {state: total for state, _, total in found})
+
+
+def progress_of_all(batch_ids: Collection[int]) -> dict[int, Progress]:
+    """The same of many by id, such as a page of a list; one query."""
+    rows = RefundRequest.objects.filter(batch__in=batch_ids).order_by().values_list("batch_id", "state")
+    found = {pk: Progress({}, {}) for pk in batch_ids}
+    for pk, state, number, total in rows.annotate(number=Count("pk"), total=Sum("amount_minor")):
+        counts, amounts = dict(found[pk].counts), dict(found[pk].amounts)
+        found[pk] = Progress({**counts, state: number}, {**amounts, state: total})
+    return found
 
 
 def decision_of(batch: RefundBatch) -> RefundDecision | None:

@@ -65,6 +65,9 @@ class RefundRequest(AskedFor):
     batch = models.ForeignKey(RefundBatch, on_delete=models.PROTECT, null=True, related_name="lines")
     way = models.CharField(max_length=20, choices=Way)
     reason_code = models.CharField(max_length=40, choices=RefundReason)
+    parts = models.JSONField(
+        null=True, help_text="Of a credit note: which lines of the invoice give back how much before tax."
+    )
     state = models.CharField(max_length=20, choices=State)
     stripe_refund_id = models.CharField(max_length=255, blank=True, help_text="Set once, from Stripe's answer.")
     stripe_credit_note_id = models.CharField(max_length=255, blank=True)
@@ -97,6 +100,10 @@ class RefundRequest(AskedFor):
             ),
             models.CheckConstraint(
                 name="billing_refundrequest_sent", condition=~Q(state="sent") | ~Q(stripe_refund_id="")
+            ),
+            models.CheckConstraint(
+                name="billing_refundrequest_parts",
+                condition=Q(way="credit_note", parts__isnull=False) | Q(way="refund", parts__isnull=True),
             ),
         )
 

@@ -11,13 +11,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet, Sum
 
 from billing.customers.operations import lock_customer
+from billing.invoicing.models import InvoiceLine
 from billing.payments import two_people
-from billing.payments.models import Payment, Refund
+from billing.payments.models import Payment
+from billing.payments.refunding.left import left_of
 from billing.payments.refunding.models import RefundDecision, RefundReason, RefundRequest
-from billing.payments.two_people import InvalidRequest, Outcome
+from billing.payments.refunding.parts import parts_for
+from billing.payments.two_people import InvalidRequest, NotPermitted, Outcome
 from billing.stripe import outbox
 from billing.stripe.errors import StripeRefused, StripeUnavailable
 from billing.stripe.readers import id_of
@@ -25,8 +27,8 @@ from billing.stripe.readers import id_of
 logger = logging.getLogger(__name__)
 REQUEST, APPROVE = "billing.request_refund", "billing.approve_refund"
 State, Way = RefundRequest.State, RefundRequest.Way
-LIVE = (State.WAITING, State.AGREED, State.SENT)
 LEASE = timedelta(minutes=5)
+SERVICE = "service:"
 # What Stripe has a word for; it is told nothing of the others.
 _STRIPE_REASONS = {
     RefundReason.DUPLICATE: "duplicate",
@@ -54,8 +56,9 @@ def request_refund(
     """
     Ask for a refund of a payment; without an amount all that is left. Agreed to at once within the actor's limit.
 
-    Said twice with one key it returns the first. Raises NotPermitted, InvalidRequest (more than is left, or nothing to
-    credit), and RequestConflict when the key belongs to another request.
+    Said twice with one key it returns the first. A service may ask within the limit alone (its key's scope was checked
+    before), and nothing of it waits: whoever holds the key could approve it. Raises NotPermitted, InvalidRequest (more
+    than is left, or nothing to credit), and RequestConflict when the key belongs to another request.
     """
     two_people.require_may(actor, REQUEST, what="ask for a refund")
     known = RefundRequest.objects.filter(idempotency_key=idempotency_key).first()
@@ -68,6 +71,12 @@ def request_refund(
     with transaction.atomic():
         asked = _asked(payment_id, amount_minor, way=way, reason_code=reason_code, reason=reason, actor=actor, now=now)
         asked.idempotency_key = idempotency_key
+        if asked.needs_second_person and actor.startswith(SERVICE):
+            raise NotPermitted(
+                "It is above what may be moved alone for this customer on one day (UTC). A person has to ask for it, in"
+                " the admin.",
+                field="amount_minor",
+            )
         _save_new(asked)
         if not asked.needs_second_person:
             _decide(asked, Outcome.WITHIN_LIMIT, words="", actor=actor, now=now)
@@ -97,23 +106,6 @@ def decide_refund(*, request_id: int, outcome: Outcome, words: str, actor: str, 
         return asked
 
 
-def left_of(payment: Payment) -> int:
-    """What of a payment is neither refunded nor asked for, in minor units; as the database's rule counts it."""
-    requests = RefundRequest.objects.filter(payment=payment, state__in=LIVE)
-    requests = requests.exclude(stripe_refund_id__in=back_at_us([payment]).values("stripe_refund_id"))
-    asked = requests.aggregate(total=Sum("amount_minor"))["total"] or 0
-    ours = RefundRequest.objects.filter(payment=payment).exclude(stripe_refund_id="").values("stripe_refund_id")
-    elsewhere = back_at_us([payment], is_back=False).exclude(stripe_refund_id__in=ours)
-    return payment.amount_minor - asked - (elsewhere.aggregate(total=Sum("amount_minor"))["total"] or 0)
-
-
-def back_at_us(payments: Iterable[Payment], *, is_back: bool = True) -> QuerySet[Refund]:
-    """The refunds of these payments that failed or were called off; or all others."""
-    found = Refund.objects.filter(payment__in=payments)
-    back = (Refund.Status.FAILED, Refund.Status.CANCELED)
-    return found.filter(status__in=back) if is_back else found.exclude(status__in=back)
-
-
 def _asked(
     payment_id: int, amount_minor: int | None, *, way: str, reason_code: str, reason: str, actor: str, now: datetime
 ) -> RefundRequest:
@@ -130,17 +122,19 @@ def _asked(
         raise InvalidRequest("The payment did not succeed: there is nothing to give back.", field="payment")
     if way == Way.CREDIT_NOTE and payment.invoice is None:
         raise InvalidRequest("The payment belongs to no invoice: refund it without a credit note.", field="way")
+    _require_no_prepaid(payment)
     left = left_of(payment)
     amount = left if amount_minor is None else amount_minor
     if not 0 < amount <= left:
         raise InvalidRequest(
-            f"Of this payment {left} minor units of {payment.currency} are neither refunded nor asked for.",
+            f"Of this payment {left} minor units of {payment.currency} are neither given back nor asked for.",
             field="amount_minor",
         )
     asked = RefundRequest(
         payment=payment,
         customer=payment.customer,
         way=way,
+        parts=parts_for(payment.invoice, amount) if payment.invoice and way == Way.CREDIT_NOTE else None,
         reason_code=reason_code,
         state=State.WAITING,
         amount_minor=amount,
@@ -149,8 +143,19 @@ def _asked(
         requested_by=actor,
         requested_at=now,
     )
-    two_people.weigh(asked, earlier=RefundRequest.objects.filter(customer=payment.customer))
+    two_people.weigh(asked, customer=payment.customer)
     return asked
+
+
+def _require_no_prepaid(payment: Payment) -> None:
+    """Raises InvalidRequest where it paid for credit: only a credit note on that line takes the credit back as well."""
+    prepaid = InvoiceLine.objects.filter(invoice=payment.invoice_id, kind=InvoiceLine.Kind.PREPAID).first()
+    if payment.invoice_id is not None and prepaid is not None:
+        raise InvalidRequest(
+            f"It paid for prepaid credit, which a refund would leave usable. Make a credit note on the line"
+            f" “{prepaid.description[:80]}” of invoice {payment.invoice}: it takes the credit back.",
+            field="payment",
+        )
 
 
 def _save_new(asked: RefundRequest) -> None:
@@ -230,11 +235,15 @@ def _refund(asked: RefundRequest, *, now: datetime) -> dict[str, Any]:
 
 
 def _credit(asked: RefundRequest, *, now: datetime) -> dict[str, Any]:
-    """A credit note that refunds: Stripe takes back what of the amount is tax, by the invoice's own rates."""
+    """A credit note on the lines that were chosen, refunded: Stripe takes back what is tax by each line's own rates."""
     assert asked.payment.invoice is not None
+    ids = dict(asked.payment.invoice.lines.values_list("pk", "stripe_line_id"))
     params: dict[str, Any] = {
         "invoice": asked.payment.invoice.stripe_invoice_id,
-        "amount": asked.amount_minor,
+        "lines": [
+            {"type": "invoice_line_item", "invoice_line_item": ids[line_id], "amount": amount}
+            for line_id, amount in asked.parts or ()
+        ],
         "refund_amount": asked.amount_minor,
         "memo": asked.reason,
         "metadata": {"refund_request": str(asked.pk)},

@@ -15,6 +15,7 @@ from billing.admin_links import list_url, page_url
 from billing.payments.models import Payment
 from billing.payments.recovery.messages import TEXTS
 from billing.payments.recovery.models import Message, RecoveryCase, RecoveryPolicy, WriteOffRequest
+from billing.payments.refunding.batches import progress_of, progress_of_all
 from billing.payments.refunding.models import RefundBatch, RefundRequest
 from tests.billing.accounting.people import EMRE, FIONA, FRED, SAM, hire, user_of
 from tests.billing.payments.recovering import choose, day, failed, run
@@ -145,6 +146,7 @@ def test_a_batch_is_seen_before_it_is_asked_for(thread: Thread) -> None:
     assert "0 % done" in fiona.get(address).content.decode()
     report = fiona.get(reverse("admin:billing_refundbatch_report", args=[batch.pk])).content.decode()
     assert report.count("agreed") == 2
+    assert progress_of_all([batch.pk]) == {batch.pk: progress_of(batch)}
 
 
 class TestTheApi:

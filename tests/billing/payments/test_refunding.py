@@ -14,8 +14,9 @@ from pytest_django.fixtures import Settings
 
 from billing.payments.models import Payment, Refund
 from billing.payments.refunding.batches import Rule, decide_batch, progress_of, report, request_batch, select
+from billing.payments.refunding.left import left_of
 from billing.payments.refunding.models import RefundBatch, RefundRequest
-from billing.payments.refunding.operations import decide_refund, due_refunds, left_of, request_refund, send_refunds
+from billing.payments.refunding.operations import decide_refund, due_refunds, request_refund, send_refunds
 from billing.payments.two_people import InvalidRequest, NotPermitted, Outcome, RequestConflict, TwoPeopleError
 from billing.stripe import gateway
 from tests.billing.accounting.people import FIONA, FRED, NOON, SAM, hire

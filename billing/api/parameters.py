@@ -1,14 +1,18 @@
 """What a request may ask for, read from its query and checked. Each function raises a Refusal."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.http import QueryDict
 
 from billing.api.refusals import BadParameter, NotThere
+from config import clock
 
 FORMS = ("json", "text")
 TEXT_MAX = 1024
+EARLIEST, FURTHEST = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=3652)
+
+OUT_OF_REACH = f"Give an instant from {EARLIEST:%Y} on and at most ten years from now."
 
 
 def require_known(query: QueryDict, known: Collection[str]) -> None:
@@ -50,7 +54,7 @@ def day(given: str) -> datetime:
 
 
 def instant(query: QueryDict, name: str) -> datetime | None:
-    """An instant with its zone, such as 2026-10-04T12:00:00Z; None where it is left out."""
+    """An instant in UTC, given with its zone, such as 2026-10-04T12:00:00Z; None where it is left out."""
     given = query.get(name)
     if given is None:
         return None
@@ -60,4 +64,14 @@ def instant(query: QueryDict, name: str) -> datetime | None:
         at = None
     if at is None or at.tzinfo is None:
         raise BadParameter(name, "Give an instant with its zone, such as 2026-10-04T12:00:00Z.")
-    return at
+    if not within_reach(at, now=clock.now()):
+        raise BadParameter(name, OUT_OF_REACH)
+    return at.astimezone(UTC)
+
+
+def within_reach(at: datetime, *, now: datetime) -> bool:
+    """
+    Whether an instant with a zone lies from 2000 on and at most ten years after `now`: near the end of the calendar it
+    could neither be brought to UTC nor be read back from the database.
+    """
+    return EARLIEST <= at <= now + FURTHEST

@@ -67,8 +67,13 @@ class RefundBody(Body, frozen=True, kw_only=True):
 
 
 class RefundsOfPayment(WritingView):
-    """Ask for a refund of one payment. A service is one person: above the limit somebody of finance has to approve."""
+    """
+    Ask for a refund of one payment. A service may do so within the limit of one person, and above it is refused: who
+    holds its key could approve what it asked for.
+    """
 
+    # Of its own, because money leaves.
+    required_scopes = {"GET": ("billing:read",), "POST": ("refunds:write",)}
     permissions = (SEES_PAYMENTS,)
     write_permissions = (refunding.REQUEST,)
     refused = {RequestConflict: 409, NotPermitted: 422, InvalidRequest: 422}

@@ -1,6 +1,6 @@
 """A customer's team: the roster as a whole, members, groups, and usage by either."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from django.http import HttpResponse
@@ -21,21 +21,23 @@ from billing.teams import operations as teams
 from billing.teams import queries, usage
 from billing.teams.errors import InvalidTeam, PastChange, SeatsExceeded, TeamConflict, TeamNotFound
 from billing.teams.models import TeamChange
-from billing.teams.roster import UNCHANGED, RosterEntry
+from billing.teams.roster import RosterEntry
 from config import clock
 from metering.queries import EventsArchived
 
 SEES, CHANGES = "billing.view_member", "billing.edit_team"
 PAGE_MAX, PAGE = 1000, 200
-ROSTER_BYTES_MAX = 2 * 1024 * 1024
+KINDS = {"group": 0, "member": 0, "unassigned": 1, "unknown": 2, "not_told": 3}
+# What MEMBERS_MAX members come to, with names and addresses as long as people's are.
+ROSTER_BYTES_MAX = 16 * 1024 * 1024
 
 
 class MemberBody(Body, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One of a roster. A group that is left out stays as it is; null is none."""
+    """One of a roster. What is left out stays as it is; a group that is null is none."""
 
     key: Text
-    name: str = ""
-    email: str = ""
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    email: str | msgspec.UnsetType = msgspec.UNSET
     group: str | msgspec.UnsetType | None = msgspec.UNSET
     takes_seat: bool = True
 
@@ -46,6 +48,7 @@ class RosterBody(Body, frozen=True, forbid_unknown_fields=True, kw_only=True):
     members: list[MemberBody]
     reason: Reason
     effective_at: Instant | None = None
+    leaving_at_most: Annotated[int, msgspec.Meta(ge=0, le=10**9)] | None = None
 
 
 class MoveBody(Body, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,7 +89,8 @@ class TeamView(WritingView):
 
     permissions = (SEES,)
     write_permissions = (CHANGES,)
-    required_scopes = {"GET": ("billing:read",), "POST": ("billing:write",), "PUT": ("billing:write",)}
+    # An identity provider's key needs this one only, and may move no money by it.
+    required_scopes = {"GET": ("billing:read",), "POST": ("teams:write",), "PUT": ("teams:write",)}
     refused: ClassVar[dict[type[Exception], int]] = {
         InvalidTeam: 422,
         PastChange: 422,
@@ -112,6 +116,7 @@ class Members(TeamView):
 
     takes = frozenset({"at", "state", "group", "q", "after", "limit"})
     body_bytes_max = ROSTER_BYTES_MAX
+    body_too_long = "Leave out names, e-mails and groups that have not changed: what is left out stays as it is."
 
     @described.members
     def get(self, request: Request, customer_key: str) -> HttpResponse:
@@ -155,6 +160,7 @@ class Members(TeamView):
             members=[_entry(one) for one in asked.body.members],
             reason=asked.body.reason,
             effective_at=asked.body.effective_at,
+            leaving_at_most=asked.body.leaving_at_most,
             **_by(asked),
         )
         return self.told(change)
@@ -236,7 +242,10 @@ class GroupClose(TeamView):
 
 
 class UsageBy(BillingView):
-    """A period's usage by holder: the lines after a place, and the total of all."""
+    """
+    A period's usage by holder: the lines after a holder, and the total of all, as of now. A page goes on after the last
+    holder of the one before, whoever came to the list meanwhile.
+    """
 
     takes = frozenset({"after", "limit"})
     required_scopes = {"GET": ("billing:read", "usage:read")}
@@ -247,21 +256,22 @@ class UsageBy(BillingView):
         found = period.first()
         if found is None:
             raise NotThere("number", f"There is no billing period {number}.")
-        limit, after = _limit(request), _after(request)
+        limit, after, now = _limit(request), _after(request), clock.now()
         read = usage.usage_by_member if by_member else usage.usage_by_group
         try:
-            answer = read(found, now=clock.now())
+            answer = read(found, now=now)
         except (RatingError, EventsArchived) as error:
             raise NotComputable("number", str(error)) from None
-        lines = answer.lines[after : after + limit]
-        goes_on = after + limit < len(answer.lines)
+        lines = [one for one in answer.lines if after is None or _place(one.holder.kind, one.holder.code) > after]
+        shown, last = lines[:limit], lines[limit - 1] if len(lines) > limit else None
         body = {
             "period": found.pk,
             "customer_key": found.subscription.customer.customer_key,
             "currency": found.plan_version.currency,
+            "as_of": instant_text(now),
             "total": _amounts(answer.total),
-            "lines": [_line(one) for one in lines],
-            "next": str(after + limit) if goes_on else None,
+            "lines": [_line(one) for one in shown],
+            "next": None if last is None else f"{last.holder.kind}:{last.holder.code}",
         }
         return HttpResponse(msgspec.json.encode(body), content_type="application/json")
 
@@ -293,8 +303,9 @@ def _amounts(amounts: Amounts) -> dict[str, Any]:
 
 
 def _entry(told: MemberBody) -> RosterEntry:
-    group: Any = UNCHANGED if told.group is msgspec.UNSET else told.group
-    return RosterEntry(key=told.key, name=told.name, email=told.email, group=group, takes_seat=told.takes_seat)
+    given = {"name": told.name, "email": told.email, "group": told.group}
+    kept: dict[str, Any] = {name: value for name, value in given.items() if value is not msgspec.UNSET}
+    return RosterEntry(key=told.key, takes_seat=told.takes_seat, **kept)
 
 
 def _by(asked: Asked[Any]) -> dict[str, Any]:
@@ -316,8 +327,16 @@ def _limit(request: Request) -> int:
     return int(given)
 
 
-def _after(request: Request) -> int:
-    given = request.query_params.get("after", "0")
-    if not (given.isascii() and given.isdecimal() and len(given) <= 7):
+def _after(request: Request) -> tuple[int, str] | None:
+    given = request.query_params.get("after")
+    if given is None:
+        return None
+    kind, colon, code = given.partition(":")
+    if not (colon and kind in KINDS and (not code or parameters.is_text(code))):
         raise BadParameter("after", "Give `next` of the answer before.")
-    return int(given)
+    return _place(kind, code)
+
+
+def _place(kind: str, code: str) -> tuple[int, str]:
+    """Where a holder stands in the list: groups or members by code, then the three others."""
+    return KINDS[kind], code

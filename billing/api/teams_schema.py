@@ -27,9 +27,13 @@ class TeamMembersBody(serializers.Serializer[Any]):
 
 class RosterMember(serializers.Serializer[Any]):
     key = serializers.CharField()
-    name = serializers.CharField(required=False)
-    email = serializers.CharField(required=False)
-    group = serializers.CharField(required=False, allow_null=True, help_text="Left out: as it is. Null: in none.")
+    name = serializers.CharField(required=False, help_text="Left out: as it is.")
+    email = serializers.CharField(required=False, help_text="Left out: as it is.")
+    group = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text="Left out: as it is, and of who comes back the one they had, if it is open. Null: in none.",
+    )
     takes_seat = serializers.BooleanField(required=False, help_text="True unless it is left out.")
 
 
@@ -37,6 +41,12 @@ class RosterAsked(serializers.Serializer[Any]):
     members = RosterMember(many=True, help_text="All of them: who is not named leaves.")
     reason = serializers.CharField()
     effective_at = serializers.DateTimeField(required=False, help_text="Now or later; left out: now.")
+    leaving_at_most = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        help_text="How many may leave. Left out, an empty roster is refused, and one that lets go more than half of"
+        " more than 4 members.",
+    )
 
 
 class MovesAsked(serializers.Serializer[Any]):
@@ -82,7 +92,7 @@ class TeamChangeBody(serializers.Serializer[Any]):
     operation = serializers.CharField()
     effective_at = serializers.DateTimeField()
     recorded_at = serializers.DateTimeField()
-    outcome = serializers.DictField(help_text="How many joined, left, moved, were renamed, got a seat or wait for one.")
+    outcome = serializers.DictField(help_text="How many joined, left, moved, got a seat, and so on.")
 
 
 class HolderAmounts(serializers.Serializer[Any]):
@@ -103,6 +113,7 @@ class UsageByHolderBody(serializers.Serializer[Any]):
     period = serializers.IntegerField()
     customer_key = serializers.CharField()
     currency = serializers.CharField()
+    as_of = serializers.DateTimeField(help_text="When this page was computed; late usage still comes to open periods.")
     total = HolderAmounts(help_text="Of all lines, on this page or not: what the period came to.")
     lines = HolderLine(many=True)
     next = serializers.CharField(allow_null=True, help_text="What to send as `after` for the next page.")

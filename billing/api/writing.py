@@ -1,7 +1,7 @@
 """
 The base of addresses that write: who asks, with which key, and a body of which nothing is guessed.
 
-A service's key needs the scope billing:write, a person who is signed in the permissions the view names, and the CSRF
+A service's key needs the scopes the view names, a person who is signed in the permissions it names, and the CSRF
 token. The header `Idempotency-Key` is made before the first try: the same request sent again under it is done once,
 another one under it is refused. A view decodes its body, makes one call of an operation, and translates back:
 
@@ -18,18 +18,18 @@ another one under it is refused. A view decodes its body, makes one call of an o
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpResponse
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
+from billing.api import parameters
 from billing.api.models import PATH_CHARS_MAX, ApiWrite
 from billing.api.refusals import BadParameter, Refusal
 from billing.api.views import BillingView
@@ -109,12 +109,16 @@ _BY_STATUS: dict[int, type[Refusal]] = {400: WrongBody, 404: NoSuchThing, 409: C
 class MayWrite(BasePermission):
     """Lets keys do what their scopes say, and signed-in staff what the view's permissions say (with a CSRF token)."""
 
-    message = "This needs an API key with the scope billing:write, or a signed-in member of staff who may do it."
+    message = "This needs an API key with the right scopes, or a signed-in member of staff who may do it."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.auth is not None:
             by_scope: list[type[BasePermission]] = list(api_settings.DEFAULT_PERMISSION_CLASSES)  # type: ignore[arg-type]
-            return all(one().has_permission(request, view) for one in by_scope)
+            for one in (each() for each in by_scope):
+                if not one.has_permission(request, view):
+                    self.message = getattr(one, "message", self.message)
+                    return False
+            return True
         user = request.user
         return bool(user and user.is_authenticated and user.is_active and user.is_staff)
 
@@ -130,6 +134,8 @@ class WritingView(BillingView):
     refused: ClassVar[Mapping[type[Exception], int]] = {}
     # Where a body is a list of thousands.
     body_bytes_max: ClassVar[int] = BODY_BYTES_MAX
+    # What to do where it is longer.
+    body_too_long: ClassVar[str] = ""
     # The field a refusal is about where the exception has no `field` of its own.
     refused_field: ClassVar[str] = "body"
 
@@ -147,8 +153,8 @@ class WritingView(BillingView):
         Conflict where the caller used the key for another request.
         """
         key, actor, now = key_of(request), actor_of(request), clock.now()
-        sent = _bytes_of(request, self.body_bytes_max)
-        decoded = decode(sent, body)
+        sent = _bytes_of(request, self.body_bytes_max, self.body_too_long)
+        decoded = decode(sent, body, now=now)
         _keep(actor=actor, key=key, path=request.path, sent=sent, now=now)
         return Asked(decoded, actor, key, now)
 
@@ -191,14 +197,34 @@ def key_of(request: Request) -> str:
     return key
 
 
-def decode(sent: bytes, body: type[B]) -> B:
-    """A JSON body by its declared shape: no number from a text, no field that is not declared. Raises WrongBody."""
+def decode(sent: bytes, body: type[B], *, now: datetime) -> B:
+    """
+    A JSON body by its declared shape: no number from a text, no field that is not declared, instants in UTC and within
+    reach of `now`. Raises WrongBody.
+    """
     try:
-        return msgspec.json.decode(sent, type=body)
+        decoded: B = _in_utc(msgspec.json.decode(sent, type=body), "", now)
     except msgspec.ValidationError as error:
         raise _wrong(str(error), body) from None
     except msgspec.DecodeError as error:
         raise WrongBody("body", f"Send one JSON object: {error}.") from None
+    return decoded
+
+
+def _in_utc(value: Any, path: str, now: datetime) -> Any:
+    """The same with all instants in UTC; what holds none is returned as it is. Raises WrongBody naming the field."""
+    if isinstance(value, datetime):
+        if not parameters.within_reach(value, now=now):
+            raise WrongBody(path, parameters.OUT_OF_REACH)
+        return value.astimezone(UTC)
+    if isinstance(value, list) and value and isinstance(value[0], msgspec.Struct | datetime):
+        return [_in_utc(one, f"{path}[{place}]", now) for place, one in enumerate(value)]
+    if isinstance(value, msgspec.Struct):
+        told = {name: getattr(value, name) for name in value.__struct_fields__}
+        deep = {name: one for name, one in told.items() if isinstance(one, datetime | list | msgspec.Struct)}
+        changed = {name: _in_utc(one, f"{path}.{name}".lstrip("."), now) for name, one in deep.items()}
+        return msgspec.structs.replace(value, **changed) if changed else value
+    return value
 
 
 def _wrong(told: str, body: type[Body]) -> WrongBody:
@@ -213,15 +239,14 @@ def _wrong(told: str, body: type[Body]) -> WrongBody:
     return WrongBody(field, f"{words}. It takes: {', '.join(body.__struct_fields__) or 'no field'}.")
 
 
-def _bytes_of(request: Request, most: int) -> bytes:
+def _bytes_of(request: Request, most: int, too_long: str) -> bytes:
+    """Reads no more than the limit, whatever the headers promise: it is this address's own, and not Django's."""
     if request.content_type.partition(";")[0].strip().lower() != "application/json":
         raise WrongBody("Content-Type", "Send the body as application/json.")
-    try:
-        sent = bytes(request.body)
-    except RequestDataTooBig:
-        sent = b"0" * (most + 1)
+    sent = bytes(request.read(most + 1))
     if len(sent) > most:
-        raise WrongBody("body", f"Send at most {most // 1024} KiB.")
+        size = f"{most // 1024**2} MiB" if most >= 1024**2 else f"{most // 1024} KiB"
+        raise WrongBody("body", f"Send at most {size}. {too_long}".strip())
     return sent
 
 

@@ -2,14 +2,18 @@
 Teams over time: members, seats and billing groups. What of them may change is told in sql/0018_teams.sql.
 """
 
+import datetime
 from pathlib import Path
 
 import django.contrib.postgres.constraints
 import django.db.models.deletion
+import django.db.models.expressions
 import django.db.models.functions.comparison
 from django.db import migrations, models
 
 SQL = Path(__file__).parent / "sql" / "0018_teams.sql"
+FIRST = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+LAST = datetime.datetime(2200, 1, 1, tzinfo=datetime.UTC)
 
 
 class Migration(migrations.Migration):
@@ -334,20 +338,94 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "member_dimension",
-                    models.CharField(
-                        blank=True,
-                        help_text="The dimension of usage that names the member; empty: the setting's.",
-                        max_length=64,
-                    ),
-                ),
-                (
                     "customer",
                     models.OneToOneField(
                         on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.customer"
                     ),
                 ),
             ],
+        ),
+        migrations.CreateModel(
+            name="MemberDimension",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("dimension", models.CharField(max_length=64)),
+                ("starts_at", models.DateTimeField()),
+                (
+                    "begun_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.teamchange"
+                    ),
+                ),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.customer"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("customer_id", "starts_at", "id"),
+            },
+        ),
+        migrations.AddIndex(
+            model_name="memberdimension",
+            index=models.Index(fields=["customer", "starts_at", "id"], name="billing_memberdimension_order"),
+        ),
+        migrations.AddConstraint(
+            model_name="memberdimension",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("dimension", ""), _negated=True), name="billing_memberdimension_named"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="teamchange",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("effective_at__gte", FIRST),
+                    ("recorded_at__lt", LAST),
+                    (
+                        "effective_at__lte",
+                        django.db.models.expressions.CombinedExpression(
+                            models.F("recorded_at"), "+", models.Value(datetime.timedelta(days=3653))
+                        ),
+                    ),
+                ),
+                name="billing_teamchange_within_reach",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="membership",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("starts_at__gte", FIRST),
+                    ("starts_at__lt", LAST),
+                    models.Q(("ends_at", None), ("ends_at__lt", LAST), _connector="OR"),
+                ),
+                name="billing_membership_within_reach",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="groupmembership",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("starts_at__gte", FIRST),
+                    ("starts_at__lt", LAST),
+                    models.Q(("ends_at", None), ("ends_at__lt", LAST), _connector="OR"),
+                ),
+                name="billing_groupmembership_within_reach",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="seatassignment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("starts_at__gte", FIRST),
+                    ("starts_at__lt", LAST),
+                    models.Q(("ends_at", None), ("ends_at__lt", LAST), _connector="OR"),
+                ),
+                name="billing_seatassignment_within_reach",
+            ),
         ),
         migrations.AddIndex(
             model_name="teamchange",

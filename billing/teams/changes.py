@@ -7,11 +7,12 @@ The customer's row is locked first, so two changes of one team take turns; what 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.db import models, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Greatest
@@ -19,7 +20,7 @@ from django.db.models.functions import Greatest
 from billing.customers.models import Customer
 from billing.customers.operations import lock_customer
 from billing.teams.errors import InvalidTeam, PastChange, TeamConflict, TeamNotFound
-from billing.teams.models import GroupMembership, Membership, SeatAssignment, TeamChange
+from billing.teams.models import GroupMembership, MemberDimension, Membership, SeatAssignment, TeamChange
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ Write = Callable[[TeamChange], None]
 # Reads what is there at the instant from which the change counts, and says what it will do and how.
 Plan = Callable[[Customer, datetime], tuple[Outcome, Write]]
 KEY_CHARS_MAX = 200
+EARLIEST, FURTHEST = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=3652)
 Spans = type[Membership] | type[GroupMembership] | type[SeatAssignment]
 
 
@@ -66,7 +68,7 @@ def carry_out(wish: Wish, plan: Plan) -> TeamChange:
             return _the_same(known, wish)
         recorded_at = _after_all_before(customer, wish.now)
         is_correction = wish.operation == TeamChange.Operation.CORRECT_GROUP
-        effective_at = wish.effective_at or recorded_at
+        effective_at = _within_reach(wish) or recorded_at
         if effective_at < wish.now and not is_correction:
             raise PastChange(
                 "effective_at",
@@ -87,14 +89,20 @@ def carry_out(wish: Wish, plan: Plan) -> TeamChange:
             outcome=outcome,
         )
         write(change)
+        _keep_dimension(change)
     logger.info("%s: %s of %s: %s", wish.actor, wish.operation, wish.customer_key, outcome)
     return change
 
 
 def end_spans(found: QuerySet[Any], change: TeamChange, at: datetime) -> None:
     """End what is held from `at` on; what was to begin later never does. One statement."""
-    held = found.filter(Q(ends_at=None) | Q(ends_at__gt=at)).exclude(ends_at__lte=F("starts_at"))
-    held.update(ends_at=Greatest(F("starts_at"), at, output_field=models.DateTimeField()), ended_by=change)
+    ends_at = Greatest(F("starts_at"), at, output_field=models.DateTimeField())
+    not_over(found, at).update(ends_at=ends_at, ended_by=change)
+
+
+def not_over(found: QuerySet[Any], at: datetime) -> QuerySet[Any]:
+    """What holds at the instant or is planned for later; not what was cancelled before it began."""
+    return found.filter(Q(ends_at=None) | Q(ends_at__gt=at)).exclude(ends_at__lte=F("starts_at"))
 
 
 def held_at(spans: Spans, at: datetime) -> QuerySet[Any]:
@@ -106,6 +114,25 @@ def _after_all_before(customer: Customer, now: datetime) -> datetime:
     """Two machines' clocks differ: what is written second is not recorded before the first."""
     latest = TeamChange.objects.filter(customer=customer).order_by("-recorded_at").values_list("recorded_at", flat=True)
     return max(now, latest.first() or now)
+
+
+def _within_reach(wish: Wish) -> datetime | None:
+    """An instant that no calendar of ours can be brought past would stand in the way of every change after it."""
+    at = wish.effective_at
+    if at is not None and not EARLIEST <= at <= wish.now + FURTHEST:
+        raise InvalidTeam("effective_at", f"Give an instant from {EARLIEST:%Y} on and at most ten years from now.")
+    return at
+
+
+def _keep_dimension(change: TeamChange) -> None:
+    """The setting is what a team begins with; what it began with stays, whatever is set later."""
+    if not MemberDimension.objects.filter(customer=change.customer).exists():
+        MemberDimension.objects.create(
+            customer=change.customer,
+            dimension=str(settings.BILLING_MEMBER_DIMENSION),
+            starts_at=change.recorded_at,
+            begun_by=change,
+        )
 
 
 def _require_words(wish: Wish) -> None:

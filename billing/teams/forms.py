@@ -19,7 +19,7 @@ from billing.teams import operations as teams
 from billing.teams import seats
 from billing.teams.correcting import correct_group
 from billing.teams.models import BillingGroup, TeamChange, TeamPolicy
-from billing.teams.policy import set_policy
+from billing.teams.policy import latest_dimension, set_policy
 from billing.teams.roster import MEMBERS_MAX, UNCHANGED, RosterEntry
 
 CHANGE, CORRECT = "billing.edit_team", "billing.correct_team"
@@ -103,7 +103,7 @@ class AddMembers(TeamForm):
     keeps_group = takes_none = True
     members = forms.CharField(
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 6}),
-        help_text=f"One a line: key, name, e-mail. The last two may be left out. At most {MEMBERS_MAX:,}.",
+        help_text=f"One a line: key, name, e-mail. What is left out stays as it is. At most {MEMBERS_MAX:,}.",
     )
     group = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
     takes_seat = forms.BooleanField(required=False, initial=True, label="Each takes a seat of the plan")
@@ -116,7 +116,8 @@ class AddMembers(TeamForm):
             if line.strip():
                 key, name, email = (part.strip() for part in (*line.split(",", 2), "", "")[:3])
                 takes = self.cleaned_data["takes_seat"]
-                found.append(RosterEntry(key=key, name=name, email=email, group=group, takes_seat=takes))
+                told = {"name": name or UNCHANGED, "email": email or UNCHANGED, "group": group}
+                found.append(RosterEntry(key=key, takes_seat=takes, **told))
         return found
 
 
@@ -165,7 +166,10 @@ class Policy(TeamForm):
         help_text="Missing seats are bought at once, prorated; spare ones are given back with the next period.",
     )
     member_dimension = _text(
-        most=64, required=False, help_text="The dimension of usage that names the member. Empty: as for everybody."
+        most=64,
+        required=False,
+        help_text="The dimension of usage that names the member. Empty: as it is. Another one counts for periods that"
+        " start after this hour.",
     )
 
 
@@ -283,11 +287,9 @@ def first_values(customer: Customer, asked: Mapping[str, Any]) -> dict[str, Any]
     """What a form begins with: the policy as it stands, and what the address names."""
     policy = TeamPolicy.objects.filter(customer=customer).first()
     values: dict[str, Any] = {name: asked[name] for name in ("group", "member", "members") if asked.get(name)}
+    values["member_dimension"] = latest_dimension(customer)
     if policy is not None:
-        values["seats_follow_members"], values["member_dimension"] = (
-            policy.seats_follow_members,
-            policy.member_dimension,
-        )
+        values["seats_follow_members"] = policy.seats_follow_members
     group = BillingGroup.objects.filter(customer=customer, code=values.get("group", "")).first()
     if group is not None:
         values["name"], values["budget_code"] = group.name, group.budget_code

@@ -5,6 +5,7 @@ Every span is half-open, in UTC, and is written by a change: who, when, why. A c
 instant on, never before; only a correction reaches back, and not into what is invoiced. Nothing is deleted.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib.postgres.constraints import ExclusionConstraint
@@ -14,6 +15,7 @@ from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Coalesce
 
 MEMBER_KEY_CHARS_MAX = 200  # What metering keeps of a dimension's value.
+_FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class TeamChange(models.Model):
@@ -55,6 +57,11 @@ class TeamChange(models.Model):
                 name="billing_teamchange_not_before",
                 condition=Q(operation="correct_group") | Q(effective_at__gte=F("recorded_at")),
             ),
+            models.CheckConstraint(
+                name="billing_teamchange_within_reach",
+                condition=Q(effective_at__gte=_FIRST, recorded_at__lt=_LAST)
+                & Q(effective_at__lte=F("recorded_at") + timedelta(days=3653)),
+            ),
         )
         indexes = (models.Index(name="billing_teamchange_order", fields=("customer", "recorded_at")),)
 
@@ -63,18 +70,37 @@ class TeamChange(models.Model):
 
 
 class TeamPolicy(models.Model):
-    """How a customer's team is kept; without a row nothing follows by itself and the global dimension names members."""
+    """How a customer's team is kept; without a row nothing follows by itself."""
 
     customer = models.OneToOneField("billing.Customer", on_delete=models.PROTECT, related_name="+")
     seats_follow_members = models.BooleanField(
         default=False, help_text="Members take a seat when they join; missing seats are bought, spare ones given back."
     )
-    member_dimension = models.CharField(
-        max_length=64, blank=True, help_text="The dimension of usage that names the member; empty: the setting's."
-    )
 
     def __str__(self) -> str:
         return f"Policy of customer {self.customer_id}"
+
+
+class MemberDimension(models.Model):
+    """
+    Which dimension of usage names the customer's members, from `starts_at` until the next row's. Only added.
+
+    A period is shared out by the one in force at its start, and what is before the first row by the first. Of two that
+    start at one instant the later one counts.
+    """
+
+    customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="+")
+    dimension = models.CharField(max_length=64)
+    starts_at = models.DateTimeField()
+    begun_by = models.ForeignKey(TeamChange, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering = ("customer_id", "starts_at", "id")
+        constraints = (models.CheckConstraint(name="billing_memberdimension_named", condition=~Q(dimension="")),)
+        indexes = (models.Index(name="billing_memberdimension_order", fields=("customer", "starts_at", "id")),)
+
+    def __str__(self) -> str:
+        return f"{self.dimension} from {self.starts_at:%d %b %Y %H:%M}"
 
 
 class Member(models.Model):
@@ -135,6 +161,10 @@ def _span(name: str) -> tuple[models.BaseConstraint, ...]:
         models.CheckConstraint(
             name=f"billing_{name}_end_has_change",
             condition=Q(ends_at=None, ended_by=None) | Q(ends_at__isnull=False, ended_by__isnull=False),
+        ),
+        models.CheckConstraint(
+            name=f"billing_{name}_within_reach",
+            condition=Q(starts_at__gte=_FIRST, starts_at__lt=_LAST) & (Q(ends_at=None) | Q(ends_at__lt=_LAST)),
         ),
     )
 

@@ -7,22 +7,14 @@ many members there are.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from billing.customers.models import Customer
-from billing.teams import seats
+from billing.teams.applying import applied, open_groups_of, present_at
 from billing.teams.changes import Outcome, Wish, Write, carry_out, end_spans, held_at
 from billing.teams.errors import InvalidTeam, TeamConflict, TeamNotFound
-from billing.teams.models import (
-    BillingGroup,
-    GroupMembership,
-    Member,
-    Membership,
-    SeatAssignment,
-    TeamChange,
-)
+from billing.teams.models import BillingGroup, GroupMembership, TeamChange
 from billing.teams.roster import (
     NAME_CHARS_MAX,
     UNCHANGED,
@@ -30,10 +22,10 @@ from billing.teams.roster import (
     Present,
     RosterEntry,
     difference,
+    require_few_leaving,
     require_valid,
 )
 
-BATCH = 5_000
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 Operation = TeamChange.Operation
 
@@ -47,24 +39,35 @@ def set_roster(
     idempotency_key: str,
     now: datetime,
     effective_at: datetime | None = None,
+    leaving_at_most: int | None = None,
 ) -> TeamChange:
     """
-    Let exactly these be the members from `effective_at` on (None: now): others join, leave, move or are renamed.
+    Let exactly these be the members from `effective_at` on (None: now): others join, leave, move or are renamed, and
+    what was planned for later and says otherwise is cancelled.
 
-    Whoever leaves gives back their seats and their group. Who joins takes a seat unless `takes_seat` is false. Raises
-    InvalidTeam naming the field, SeatsExceeded, PastChange, TeamNotFound, TeamConflict.
+    Whoever leaves gives back their seats and their group. Who joins takes a seat unless `takes_seat` is false. Unless
+    `leaving_at_most` allows it, an empty roster and one that lets most of a team go are refused. Raises InvalidTeam
+    naming the field, SeatsExceeded, PastChange, TeamNotFound, TeamConflict.
     """
     wish = Wish(
         customer_key=customer_key,
         operation=Operation.SET_ROSTER,
-        asked=_asked(members),
+        asked=_asked(members, leaving_at_most=leaving_at_most),
         actor=actor,
         reason=reason,
         idempotency_key=idempotency_key,
         now=now,
         effective_at=effective_at,
     )
-    return carry_out(wish, lambda customer, at: _plan(customer, at, members, is_whole=True))
+
+    def plan(customer: Customer, at: datetime) -> tuple[Outcome, Write]:
+        require_valid(members, groups=open_groups_of(customer))
+        present = present_at(customer, at)
+        found = difference(present, members, is_whole=True)
+        require_few_leaving(present, found, leaving_at_most, named=len(members))
+        return applied(customer, at, present, found)
+
+    return carry_out(wish, plan)
 
 
 def add_members(
@@ -88,7 +91,13 @@ def add_members(
         now=now,
         effective_at=effective_at,
     )
-    return carry_out(wish, lambda customer, at: _plan(customer, at, members, is_whole=False))
+
+    def plan(customer: Customer, at: datetime) -> tuple[Outcome, Write]:
+        require_valid(members, groups=open_groups_of(customer))
+        present = present_at(customer, at)
+        return applied(customer, at, present, difference(present, members, is_whole=False))
+
+    return carry_out(wish, plan)
 
 
 def remove_members(
@@ -101,7 +110,10 @@ def remove_members(
     now: datetime,
     effective_at: datetime | None = None,
 ) -> TeamChange:
-    """Let these leave, with their seats and groups. Raises TeamNotFound for one who is not a member, and as above."""
+    """
+    Let these leave, with their seats and groups, or not come where they were to join later. Raises TeamNotFound for one
+    who neither is a member nor is to be one, and as above.
+    """
     wish = Wish(
         customer_key=customer_key,
         operation=Operation.REMOVE_MEMBERS,
@@ -114,9 +126,12 @@ def remove_members(
     )
 
     def plan(customer: Customer, at: datetime) -> tuple[Outcome, Write]:
-        present = _present(customer, at)
-        _require_members(present, member_keys)
-        return _written(customer, at, Difference(leaving=sorted(set(member_keys))))
+        present = present_at(customer, at)
+        _require_members(present, member_keys, or_later=True)
+        named = sorted(set(member_keys))
+        leaving = [key for key in named if present[key].is_member]
+        cancelled = [key for key in named if not present[key].is_member]
+        return applied(customer, at, present, Difference(leaving=leaving, cancelled=cancelled))
 
     return carry_out(wish, plan)
 
@@ -132,7 +147,10 @@ def move_members(
     now: datetime,
     effective_at: datetime | None = None,
 ) -> TeamChange:
-    """Let these members be in this group, or in none (None), from then on; what was stays. Raises as above."""
+    """
+    Let these members be in this group, or in none (None), from then on; what was stays, and what was planned for later
+    is cancelled. Raises as above.
+    """
     wish = Wish(
         customer_key=customer_key,
         operation=Operation.MOVE_MEMBERS,
@@ -145,12 +163,13 @@ def move_members(
     )
 
     def plan(customer: Customer, at: datetime) -> tuple[Outcome, Write]:
-        present = _present(customer, at)
+        present = present_at(customer, at)
         _require_members(present, member_keys)
-        if group_code is not None and group_code not in _open_groups(customer):
+        if group_code is not None and group_code not in open_groups_of(customer):
             raise TeamNotFound("group", f"There is no open group {group_code[:64]!r}. Open it first.")
-        moving = {key: group_code for key in sorted(set(member_keys)) if present[key].group != group_code}
-        return _written(customer, at, Difference(moving=moving))
+        named = sorted(set(member_keys))
+        moving = {key: group_code for key in named if present[key].group != group_code or present[key].moves_later}
+        return applied(customer, at, present, Difference(moving=moving))
 
     return carry_out(wish, plan)
 
@@ -262,91 +281,14 @@ def close_group(
     return carry_out(wish, plan)
 
 
-def _asked(members: Iterable[RosterEntry]) -> Mapping[str, Any]:
+def _asked(members: Iterable[RosterEntry], *, leaving_at_most: int | None = None) -> Mapping[str, Any]:
     """Of whom, without an order: the same roster in another order is the same wish."""
     told = []
     for entry in sorted(members, key=lambda one: one.key):
-        as_asked = asdict(entry)
-        as_asked["group"] = "=" if entry.group is UNCHANGED else [entry.group]
-        told.append(as_asked)
-    return {"members": told}
-
-
-def _plan(customer: Customer, at: datetime, members: Sequence[RosterEntry], *, is_whole: bool) -> tuple[Outcome, Write]:
-    require_valid(members, groups=_open_groups(customer))
-    return _written(customer, at, difference(_present(customer, at), members, is_whole=is_whole))
-
-
-def _present(customer: Customer, at: datetime) -> dict[str, Present]:
-    """Everybody the customer ever knew, as they stand at the instant; three queries."""
-    members = held_at(Membership, at).filter(member__customer=customer)
-    here = set(members.values_list("member_id", flat=True))
-    groups = dict(
-        held_at(GroupMembership, at).filter(member__customer=customer).values_list("member_id", "group__code")
-    )
-    known = Member.objects.filter(customer=customer).values_list("pk", "key", "name", "email")
-    return {key: Present(name, email, pk in here, groups.get(pk)) for pk, key, name, email in known}
-
-
-def _written(customer: Customer, at: datetime, found: Difference) -> tuple[Outcome, Write]:
-    """What a difference comes to, seats included, and how it is written."""
-    joining_with_seat = [entry.key for entry in found.joining if entry.takes_seat]
-    seating = seats.plan_seats(customer, at, joining=joining_with_seat, leaving=found.leaving)
-
-    def write(change: TeamChange) -> None:
-        _write_people(customer, found, change)
-        ids = dict(Member.objects.filter(customer=customer).values_list("key", "pk"))
-        leaving = Member.objects.filter(pk__in=[ids[key] for key in found.leaving])
-        if found.leaving:
-            for spans in (SeatAssignment, GroupMembership, Membership):
-                end_spans(spans.objects.filter(member__in=leaving), change, at)
-        if found.joining:
-            joining = {ids[entry.key]: entry for entry in found.joining}
-            end_spans(Membership.objects.filter(member__in=list(joining)), change, at)
-            Membership.objects.bulk_create(
-                [
-                    Membership(member_id=pk, starts_at=at, takes_seat=entry.takes_seat, begun_by=change)
-                    for pk, entry in joining.items()
-                ],
-                batch_size=BATCH,
-            )
-        _write_moves(customer, {ids[key]: code for key, code in found.moving.items()}, change, at)
-        seating.write(change, ids, at)
-
-    return {**found.counts(), **seating.counts()}, write
-
-
-def _write_people(customer: Customer, found: Difference, change: TeamChange) -> None:
-    rows = [
-        Member(customer=customer, key=entry.key, name=entry.name, email=entry.email, first_change=change)
-        for entry in (*found.new, *found.renamed)
-    ]
-    Member.objects.bulk_create(
-        rows,
-        batch_size=BATCH,
-        update_conflicts=True,
-        unique_fields=("customer", "key"),
-        update_fields=("name", "email"),
-    )
-
-
-def _write_moves(customer: Customer, moving: Mapping[int, str | None], change: TeamChange, at: datetime) -> None:
-    if not moving:
-        return
-    end_spans(GroupMembership.objects.filter(member__in=list(moving)), change, at)
-    ids = _open_groups(customer)
-    GroupMembership.objects.bulk_create(
-        [
-            GroupMembership(member_id=pk, group_id=ids[code], starts_at=at, begun_by=change)
-            for pk, code in moving.items()
-            if code is not None
-        ],
-        batch_size=BATCH,
-    )
-
-
-def _open_groups(customer: Customer) -> dict[str, int]:
-    return dict(BillingGroup.objects.filter(customer=customer, closed_at=None).values_list("code", "pk"))
+        given = {"name": entry.name, "email": entry.email, "group": entry.group}
+        kept = {name: value for name, value in given.items() if value is not UNCHANGED}
+        told.append({"key": entry.key, "takes_seat": entry.takes_seat, **kept})
+    return {"members": told, "leaving_at_most": leaving_at_most}
 
 
 def _open_group(customer: Customer, code: str) -> BillingGroup:
@@ -358,10 +300,11 @@ def _open_group(customer: Customer, code: str) -> BillingGroup:
     return group
 
 
-def _require_members(present: Mapping[str, Present], member_keys: Sequence[str]) -> None:
+def _require_members(present: Mapping[str, Present], member_keys: Sequence[str], *, or_later: bool = False) -> None:
     if not member_keys:
         raise InvalidTeam("member_keys", "Name at least one member.")
-    missing = sorted(key for key in set(member_keys) if key not in present or not present[key].is_member)
+    there = {key for key, one in present.items() if one.is_member or (or_later and one.joins_later)}
+    missing = sorted(set(member_keys) - there)
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise TeamNotFound(

@@ -1,11 +1,12 @@
 """How a customer's team is kept: whether seats follow members, and which dimension of usage names these."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from billing.customers.models import Customer
+from billing.subscriptions.periods import floor_hour
 from billing.teams.changes import Outcome, Wish, Write, carry_out
 from billing.teams.errors import InvalidTeam
-from billing.teams.models import TeamChange, TeamPolicy
+from billing.teams.models import MemberDimension, TeamChange, TeamPolicy
 
 
 def set_policy(
@@ -18,7 +19,12 @@ def set_policy(
     idempotency_key: str,
     now: datetime,
 ) -> TeamChange:
-    """Say whether seats follow members, and which dimension of usage names them ("": the setting's)."""
+    """
+    Say whether seats follow members, and which dimension of usage names them ("": as it is).
+
+    Another dimension counts from the next full hour on, and for the periods that start then or later: what was told
+    for a period that has begun stays. Raises InvalidTeam, TeamNotFound, TeamConflict.
+    """
     asked = {"seats_follow_members": seats_follow_members, "member_dimension": member_dimension}
     wish = Wish(
         customer_key=customer_key,
@@ -34,15 +40,28 @@ def set_policy(
         if len(member_dimension) > 64 or (member_dimension and not member_dimension.isidentifier()):
             raise InvalidTeam("member_dimension", "Name a dimension of a meter, such as member; or leave it empty.")
         policy = TeamPolicy.objects.filter(customer=customer).first() or TeamPolicy(customer=customer)
-        was = {
-            "seats_follow_members": policy.seats_follow_members,
-            "member_dimension": policy.member_dimension,
-        }
+        kept = latest_dimension(customer)
+        was = {"seats_follow_members": policy.seats_follow_members, "member_dimension": kept}
+        told: Outcome = {"was": was, "is": {**asked, "member_dimension": member_dimension or kept}}
+        starts_at = at if not kept else floor_hour(at) + timedelta(hours=1)
+        is_other = bool(member_dimension) and member_dimension != kept
+        if is_other and kept:
+            told["for_periods_from"] = f"{starts_at:%F %R} UTC"
 
         def write(change: TeamChange) -> None:
-            policy.seats_follow_members, policy.member_dimension = seats_follow_members, member_dimension
+            policy.seats_follow_members = seats_follow_members
             policy.save()
+            if is_other:
+                MemberDimension.objects.create(
+                    customer=customer, dimension=member_dimension, starts_at=starts_at, begun_by=change
+                )
 
-        return {"was": was, "is": asked}, write
+        return told, write
 
     return carry_out(wish, plan)
+
+
+def latest_dimension(customer: Customer) -> str:
+    """The dimension that was said last, in force or to come; "" before the first change of the team."""
+    found = MemberDimension.objects.filter(customer=customer).order_by("-starts_at", "-id")
+    return found.values_list("dimension", flat=True).first() or ""

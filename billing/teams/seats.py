@@ -22,7 +22,7 @@ from billing.subscriptions.errors import SubscriptionError
 from billing.subscriptions.models import Subscription, SubscriptionAddOn
 from billing.subscriptions.opening import add_ons_at
 from billing.subscriptions.operations import ENDED_STATUSES, change_terms
-from billing.teams.changes import Outcome, Wish, Write, carry_out, end_spans, held_at
+from billing.teams.changes import Outcome, Wish, Write, carry_out, end_spans, held_at, not_over
 from billing.teams.errors import InvalidTeam, SeatsExceeded, TeamNotFound
 from billing.teams.models import Member, Membership, SeatAssignment, SeatOrder, TeamChange, TeamPolicy
 
@@ -39,37 +39,68 @@ class Seating:
     subscription: Subscription | None = None
     seated: Sequence[str] = field(default_factory=list)
     waiting: int = 0
+    # Whose seat was to end and goes on from there.
+    kept: Mapping[int, datetime] = field(default_factory=dict)
 
     def counts(self) -> Mapping[str, int]:
         return {"seated": len(self.seated), "waiting_for_seats": self.waiting}
 
     def write(self, change: TeamChange, ids: Mapping[str, int], at: datetime) -> None:
+        if self.subscription is not None and self.kept:
+            theirs = not_over(_of_plan(self.subscription).filter(member__in=list(self.kept)), at)
+            later = [one.pk for one in theirs if one.starts_at >= self.kept[one.member_id]]
+            end_spans(SeatAssignment.objects.filter(pk__in=later), change, at)
+            SeatAssignment.objects.bulk_create(
+                [
+                    SeatAssignment(member_id=pk, subscription=self.subscription, starts_at=end, begun_by=change)
+                    for pk, end in self.kept.items()
+                ],
+                batch_size=BATCH,
+            )
         if self.subscription is not None and self.seated:
             end_spans(_of_plan(self.subscription).filter(member__in=[ids[key] for key in self.seated]), change, at)
             _seat(self.subscription, [ids[key] for key in self.seated], change, at)
 
 
-def plan_seats(customer: Customer, at: datetime, *, joining: Sequence[str], leaving: Sequence[str]) -> Seating:
+def plan_seats(
+    customer: Customer, at: datetime, *, joining: Sequence[str], leaving: Sequence[str], staying: Mapping[str, datetime]
+) -> Seating:
     """
-    Return who of those joining gets a seat of the plan from `at` on. Inside the caller's transaction, customer locked.
+    Return who of those joining gets a seat of the plan from `at` on, and who of those staying, who were to leave later,
+    keeps theirs. Inside the caller's transaction, customer locked.
 
     Raises SeatsExceeded unless seats follow members. A customer without a live subscription has no seats to give.
     """
     subscription = live_subscription(customer)
-    if subscription is None or not joining:
+    if subscription is None or not (joining or staying):
         return Seating()
     free = seats_allowed(subscription) - _held(subscription, at)
-    free += _of_plan(subscription).filter(_held_from(at), member__key__in=list(leaving)).count() if leaving else 0
-    if len(joining) <= free:
-        return Seating(subscription, joining)
+    # Who leaves gives theirs back, and who joins before they were to has one promised.
+    theirs = _of_plan(subscription).filter(_held_from(at), member__key__in=[*leaving, *joining])
+    free += theirs.values("member_id").distinct().count()
+    kept = _ending_seats(subscription, at, staying)
+    if len(joining) <= free or not (joining or (kept and free < 0)):
+        return Seating(subscription, joining, kept=kept)
     if not follows_members(customer):
         raise SeatsExceeded(
             "members",
-            f"{len(joining)} seats are needed and {max(free, 0)} of {subscription.seats} are free. Change the"
-            " subscription's seats first, release some, let members join without a seat, or let seats follow members.",
+            f"{len(joining) + max(-free, 0)} seats are needed and {max(free, 0)} of {subscription.seats} are free."
+            " Change the subscription's seats first, release some, let members join without a seat, or let seats follow"
+            " members.",
         )
     seated = list(joining[: max(free, 0)])
-    return Seating(subscription, seated, len(joining) - len(seated))
+    # Where the seat of one who stays was promised to another meanwhile, they wait as those who join.
+    still = dict(list(kept.items())[: max(len(kept) + min(free, 0), 0)])
+    return Seating(subscription, seated, len(joining) - len(seated) + len(kept) - len(still), still)
+
+
+def _ending_seats(subscription: Subscription, at: datetime, staying: Mapping[str, datetime]) -> dict[int, datetime]:
+    """Of those staying, whose seat was to end with their membership."""
+    if not staying:
+        return {}
+    held = not_over(_of_plan(subscription).filter(member__key__in=list(staying)), at)
+    rows = held.order_by("member_id").values_list("member__key", "member_id", "ends_at")
+    return {pk: ends_at for key, pk, ends_at in rows if ends_at == staying[key]}
 
 
 def assign_seats(

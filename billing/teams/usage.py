@@ -33,7 +33,7 @@ from billing.teams.attribution import (
     weights_as_allocated,
     weights_by_quantity,
 )
-from billing.teams.models import BillingGroup, Member, TeamPolicy
+from billing.teams.models import BillingGroup, Member, MemberDimension
 from billing.teams.sharing import Cell, share_out
 from billing.teams.timelines import (
     NOT_TOLD,
@@ -95,9 +95,14 @@ class InvoicedByHolder:
     other: tuple[InvoiceLine, ...]
 
 
-def member_dimension(customer: Customer) -> str:
-    """Return the dimension that names members: the customer's own, or the setting's."""
-    own = TeamPolicy.objects.filter(customer=customer).values_list("member_dimension", flat=True).first()
+def member_dimension(customer: Customer, *, at: datetime) -> str:
+    """
+    Return the dimension that names members at the instant. Before the first that was kept it is that one; and the
+    setting's for who never had a team, and so no member.
+    """
+    kept = MemberDimension.objects.filter(customer=customer).values_list("dimension", flat=True)
+    own = kept.filter(starts_at__lte=at).order_by("-starts_at", "-id").first()
+    own = own or kept.order_by("starts_at", "id").first()
     return own or str(settings.BILLING_MEMBER_DIMENSION)
 
 
@@ -198,7 +203,7 @@ def _of_period(
 ) -> dict[Cell, dict[int, Amounts]]:
     customer = _customer(period)
     found = holdings(customer, period.starts_at, period.ends_at)
-    question = Question(tuple(instants), member_dimension(customer), Timeline(found))
+    question = Question(tuple(instants), member_dimension(customer, at=period.starts_at), Timeline(found))
     posted = rating_queries.posted_state(period.pk).by_rate
     allowances = list(PeriodAllowance.objects.filter(period=period))
     if any(one.each_dimension == question.dimension for one in allowances):

@@ -129,6 +129,26 @@ CREATE TRIGGER billing_billinggroup_of_customer BEFORE INSERT ON billing_billing
 CREATE TRIGGER billing_seatorder_of_customer BEFORE INSERT ON billing_seatorder FOR EACH ROW
     EXECUTE FUNCTION billing_refuse_change_of_another('billing_seatorder_of_customer', 'because_id');
 
+-- Which dimension names the members: each from its own start on, none in the past, none before another.
+CREATE TRIGGER billing_memberdimension_of_customer BEFORE INSERT ON billing_memberdimension FOR EACH ROW
+    EXECUTE FUNCTION billing_refuse_change_of_another('billing_memberdimension_of_customer', 'begun_by_id');
+CREATE FUNCTION billing_refuse_past_dimension() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM billing_customer WHERE id = NEW.customer_id FOR NO KEY UPDATE;
+    IF EXISTS (SELECT FROM billing_teamchange WHERE id = NEW.begun_by_id AND recorded_at > NEW.starts_at)
+        OR EXISTS (SELECT FROM billing_memberdimension
+                    WHERE customer_id = NEW.customer_id AND starts_at > NEW.starts_at) THEN
+        PERFORM billing_refused('billing_memberdimension_past', TG_TABLE_NAME, TG_OP);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER billing_memberdimension_past BEFORE INSERT ON billing_memberdimension FOR EACH ROW
+    EXECUTE FUNCTION billing_refuse_past_dimension();
+CREATE TRIGGER billing_memberdimension_append_only BEFORE UPDATE ON billing_memberdimension FOR EACH ROW
+    EXECUTE FUNCTION billing_refuse('billing_memberdimension_append_only');
+CREATE TRIGGER billing_teampolicy_terms BEFORE UPDATE ON billing_teampolicy FOR EACH ROW
+    EXECUTE FUNCTION billing_refuse_other_columns('billing_teampolicy_terms', 'seats_follow_members');
+
 -- Seats held never pass the seats there are, or fewer where fewer were asked for. The subscription's row is held: two
 -- who give the last seat take turns, and so does who lowers them.
 CREATE FUNCTION billing_refuse_seats_beyond() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -154,7 +174,7 @@ BEGIN
             SELECT least(there_are, min(seats)) INTO there_are FROM billing_seatorder
              WHERE subscription_id = item.subscription_id AND state = 'open' AND from_next_period;
         END IF;
-        SELECT count(*) INTO held FROM billing_seatassignment
+        SELECT count(DISTINCT member_id) INTO held FROM billing_seatassignment
          WHERE subscription_id = item.subscription_id AND add_on_id IS NOT DISTINCT FROM item.add_on_id
            AND (ends_at IS NULL OR ends_at > item.begins AND ends_at > starts_at);
         IF held > coalesce(there_are, 0) THEN
@@ -177,7 +197,8 @@ DECLARE
     kept text;
 BEGIN
     FOREACH kept IN ARRAY ARRAY['billing_teamchange', 'billing_teampolicy', 'billing_member', 'billing_billinggroup',
-        'billing_membership', 'billing_groupmembership', 'billing_seatassignment', 'billing_seatorder']
+        'billing_membership', 'billing_groupmembership', 'billing_seatassignment', 'billing_seatorder',
+        'billing_memberdimension']
     LOOP
         EXECUTE format(
             'CREATE TRIGGER %I BEFORE DELETE ON %I FOR EACH ROW EXECUTE FUNCTION billing_refuse(%L)',

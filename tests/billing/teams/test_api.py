@@ -18,7 +18,7 @@ BASE = "/api/v1/billing"
 
 @pytest.fixture
 def key() -> str:
-    scopes = ["billing:read", "billing:write", "usage:read"]
+    scopes = ["billing:read", "teams:write", "usage:read"]
     return str(ApiKey.objects.create_key(name="directory", scopes=scopes)[1])
 
 
@@ -64,20 +64,50 @@ def test_a_roster_is_put_and_read_page_by_page(key: str) -> None:
 
 def test_refusals_name_the_field_and_write_nothing(key: str) -> None:
     october_of(seats=1)
-    for body, status, field in (
-        ({"members": [{"key": "a"}, {"key": "a"}], "reason": "r"}, 422, "members[1].key"),
-        ({"members": [{"key": "a", "group": "no"}], "reason": "r"}, 422, "members[0].group"),
-        ({"members": [{"key": "a"}, {"key": "b"}], "reason": "r"}, 422, "members"),
-        ({"members": [{"key": "a", "seat": 1}], "reason": "r"}, 400, "members[0].seat"),
-        ({"members": [], "reason": "r", "effective_at": "2020-01-01T00:00:00Z"}, 422, "effective_at"),
-        ({"members": []}, 400, "reason"),
+    for number, (body, status, field) in enumerate(
+        (
+            ({"members": [{"key": "a"}, {"key": "a"}], "reason": "r"}, 422, "members[1].key"),
+            ({"members": [{"key": "a", "group": "no"}], "reason": "r"}, 422, "members[0].group"),
+            ({"members": [{"key": "a"}, {"key": "b"}], "reason": "r"}, 422, "members"),
+            ({"members": [{"key": "a", "seat": 1}], "reason": "r"}, 400, "members[0].seat"),
+            ({"members": [], "reason": "r", "effective_at": "2020-01-01T00:00:00Z"}, 422, "effective_at"),
+            ({"members": []}, 400, "reason"),
+            ({"members": [], "reason": "r"}, 422, "members"),
+            ({"members": [], "reason": "r", "leaving_at_most": "1"}, 400, "leaving_at_most"),
+            ({"members": [], "reason": "r", "effective_at": "9999-12-31T23:59:59-10:00"}, 400, "effective_at"),
+            ({"members": [], "reason": "r", "effective_at": "0001-01-01T00:00:00+10:00"}, 400, "effective_at"),
+        )
     ):
-        answer = call("put", "/customers/acme/members", key, body, wish=f"{field}{status}")
+        answer = call("put", "/customers/acme/members", key, body, wish=f"w{number}")
         assert (answer.status_code, answer.json()["field"]) == (status, field), answer.content
     assert call("get", "/customers/nobody/members", key).status_code == 404
-    reading = str(ApiKey.objects.create_key(name="reader", scopes=["billing:read"])[1])
-    assert call("put", "/customers/acme/members", reading, {"members": [], "reason": "r"}).status_code == 403
+    for at in ("9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00%2B10:00"):
+        told = call("get", f"/customers/acme/members?at={at}", key)
+        assert (told.status_code, told.json()["field"]) == (400, "at")
+    # A directory's key needs the scope of teams only, and may do nothing else with it.
+    other = str(ApiKey.objects.create_key(name="shop", scopes=["billing:read", "billing:write"])[1])
+    refused = call("put", "/customers/acme/members", other, {"members": [], "reason": "r"})
+    assert (refused.status_code, "teams:write" in refused.json()["detail"]) == (403, True)
+    directory = str(ApiKey.objects.create_key(name="directory only", scopes=["teams:write"])[1])
+    assert call("post", "/subscriptions/1/pause", directory, {}).status_code == 403
+    assert (
+        call("post", "/customers/acme/groups", directory, {"code": "g", "name": "G", "reason": "r"}).status_code == 200
+    )
     assert not Membership.objects.exists()
+
+
+def test_a_large_team_can_be_sent_and_a_larger_one_is_told_what_to_leave_out(key: str) -> None:
+    october_of(seats=1)
+    body = {"members": [{"key": f"m{n:08}", "name": "x" * 180} for n in range(15_000)], "reason": "r"}
+
+    # It is read, and refused for its seats.
+    assert call("put", "/customers/acme/members", key, body).json()["field"] == "members"
+    longer = call("put", "/customers/acme/members", key, {**body, "reason": "r" * 17 * 1024**2}, wish="w2")
+    elsewhere = call("post", "/customers/acme/moves", key, {"members": ["m"] * 99_999}, wish="w3")
+
+    assert (longer.status_code, longer.json()["field"]) == (400, "body")
+    assert longer.json()["detail"].startswith("Send at most 16 MiB. Leave out names")
+    assert (elsewhere.status_code, elsewhere.json()["detail"]) == (400, "Send at most 256 KiB.")
 
 
 def test_usage_of_a_period_by_group_and_by_member(key: str) -> None:
@@ -93,11 +123,19 @@ def test_usage_of_a_period_by_group_and_by_member(key: str) -> None:
 
     assert by_member["total"]["rated"] == "3"
     assert [line["code"] for line in by_member["lines"]] == ["ada"]
+    assert (by_member["next"], by_member["as_of"][:2]) == ("member:ada", "20")
+    # Somebody comes to the list before where the page ended: nobody is told twice.
+    call("put", "/customers/acme/members", key, {"members": [{"key": "abe"}], "reason": "r"}, wish="w2")
+    send(OCTOBER + timedelta(days=1), "abe", input_tokens=200_000)
+    settle(period)
     rest = call("get", f"/periods/{period.pk}/usage-by-member?limit=1&after={by_member['next']}", key).json()
     assert [(line["code"], line["rated"], line["quantities"]) for line in rest["lines"]] == [
         ("bob", "2", {"input_tokens": "400000"})
     ]
     assert rest["next"] is None
     by_group = call("get", f"/periods/{period.pk}/usage-by-group", key).json()
-    assert [(line["kind"], line["rated"]) for line in by_group["lines"]] == [("unassigned", "3")]
+    assert [(line["kind"], line["rated"]) for line in by_group["lines"]] == [("unassigned", "4")]
+    for after in ("1", "nobody:x", "member"):
+        told = call("get", f"/periods/{period.pk}/usage-by-member?after={after}", key)
+        assert (told.status_code, told.json()["field"]) == (400, "after")
     assert call("get", "/periods/999999/usage-by-group", key).status_code == 404

@@ -22,6 +22,7 @@ KEPT = (
     "billing_seatassignment",
     "billing_billinggroup",
     "billing_seatorder",
+    "billing_memberdimension",
 )
 
 
@@ -66,9 +67,10 @@ def test_the_database_refuses_what_rewrites_a_team(team: TeamChange, owner_conne
     by = f"ended_by_id = {team.pk}"
     change = (
         "INSERT INTO billing_teamchange (customer_id, operation, effective_at, recorded_at, actor, reason,"
-        f" idempotency_key, fingerprint, outcome) VALUES ({team.customer_id}, 'move_members', {past}, {past},"
+        f" idempotency_key, fingerprint, outcome) VALUES ({team.customer_id}, 'move_members', %s, %s,"
         " 'user:x', 'y', 'k', 'f', '{}')"
     )
+    names = "INSERT INTO billing_memberdimension (customer_id, dimension, starts_at, begun_by_id) VALUES"
     attacks = (
         # What lies in the past is fixed.
         ("billing_groupmembership_past", f"{joins} ({ids['bob']}, {groups['red']}, {past}, {team.pk})"),
@@ -89,7 +91,14 @@ def test_the_database_refuses_what_rewrites_a_team(team: TeamChange, owner_conne
         ("billing_billinggroup_empty", f"{closes} {after}, closed_by_id = {team.pk} WHERE code = 'blue'"),
         ("billing_billinggroup_past", f"{closes} {past}, closed_by_id = {team.pk} WHERE code = 'red'"),
         ("billing_teamchange_append_only", "UPDATE billing_teamchange SET actor = 'user:x'"),
-        ("billing_teamchange_order", change),
+        ("billing_teamchange_order", change % (past, past)),
+        ("billing_teamchange_within_reach", change % ("'9999-12-31'", after)),
+        ("billing_groupmembership_within_reach", f"{joins} ({ids['bob']}, {groups['red']}, '9999-12-31', {team.pk})"),
+        # What named the members stays.
+        ("billing_memberdimension_append_only", "UPDATE billing_memberdimension SET dimension = 'x'"),
+        ("billing_memberdimension_past", f"{names} ({team.customer_id}, 'x', {past}, {team.pk})"),
+        ("billing_memberdimension_of_customer", f"{names} ({team.customer_id}, 'x', {after}, {theirs.pk})"),
+        ("billing_teampolicy_terms", f"UPDATE billing_teampolicy SET customer_id = {theirs.customer_id}"),
     )
     for rule, statement in attacks:
         refused(owner_connection, rule, statement)

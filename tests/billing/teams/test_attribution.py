@@ -5,8 +5,10 @@ from decimal import Decimal
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
+from pytest_django import Settings
 
 from billing.rating.explanation.event_cost import EventCosts
 from billing.rating.queries import period_totals
@@ -14,10 +16,12 @@ from billing.rating.totals import Amounts
 from billing.subscriptions.models import BillingPeriod
 from billing.teams import usage
 from billing.teams.models import GroupMembership
+from billing.teams.policy import set_policy
 from billing.teams.sharing import share_out, share_out_over_time
 from metering import queries as metering_queries
 from tests.billing.teams.world import (
     AFTER,
+    BY,
     MODEL,
     define_meters,
     entry,
@@ -140,13 +144,47 @@ def test_spans_that_touch_add_up_to_the_period() -> None:
     check_sum(whole, period)
 
 
+def name_members_by(dimension: str, *, now: datetime) -> None:
+    set_policy(
+        customer_key="acme",
+        seats_follow_members=False,
+        member_dimension=dimension,
+        idempotency_key=f"{dimension} {now}",
+        now=now,
+        **BY,
+    )
+
+
+@pytest.mark.usefixtures("committed_db")
+def test_what_was_told_of_a_period_stays_when_another_dimension_names_the_members(settings: Settings) -> None:
+    define_meters()
+    period = october_of()
+    customer = period.subscription.customer
+    open_groups("red")
+    roster(entry("ada", "red"))
+    send(OCTOBER + DAY, "ada", input_tokens=200_000)
+    settle(period)
+    assert amounts(usage.usage_by_group(period, now=AFTER)) == {"red": (1, 0, 1)}
+
+    settings.BILLING_MEMBER_DIMENSION = "model"
+    name_members_by("user", now=NOVEMBER - timedelta(minutes=90))
+    name_members_by("person", now=NOVEMBER - timedelta(minutes=80))
+
+    assert amounts(usage.usage_by_group(period, now=AFTER)) == {"red": (1, 0, 1)}
+    at_change = NOVEMBER - timedelta(hours=1)
+    assert usage.member_dimension(customer, at=at_change - timedelta(microseconds=1)) == "member"
+    assert usage.member_dimension(customer, at=at_change) == "person"
+    assert usage.member_dimension(customer, at=OCTOBER - DAY) == "member"
+    assert usage.member_dimension(october_of("other").subscription.customer, at=OCTOBER) == "model"
+
+
 def minutes(most: int = 30 * 24 * 60 - 1) -> st.SearchStrategy[datetime]:
     return st.integers(0, most).map(lambda minute: OCTOBER + timedelta(minutes=minute))
 
 
 @pytest.mark.usefixtures("committed_db")
 @pytest.mark.parametrize("each_member", ["", "0.002"])
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     moves=st.lists(
         st.tuples(minutes(3 * 60), st.sampled_from(["ada", "bob"]), st.sampled_from(["red", "blue", None])), max_size=4
@@ -223,7 +261,7 @@ def test_a_price_that_changes_within_an_hour_costs_each_group_its_own() -> None:
 PARTS = st.decimals(min_value=0, max_value=10**9, places=6, allow_nan=False)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(max_examples=60, deadline=None)
 @given(PARTS, st.dictionaries(st.integers(-2, 20), PARTS, min_size=1, max_size=12))
 def test_parts_add_up_and_none_is_off_by_a_unit(amount: Decimal, weights: dict[int, Decimal]) -> None:
     total = sum(weights.values())
@@ -237,7 +275,7 @@ def test_parts_add_up_and_none_is_off_by_a_unit(amount: Decimal, weights: dict[i
     assert share_out(amount, dict(reversed(weights.items())), order=list(weights)) == parts
 
 
-@settings(max_examples=60, deadline=None)
+@examples(max_examples=60, deadline=None)
 @given(PARTS, st.dictionaries(st.tuples(st.integers(0, 3), st.integers(-2, 4)), PARTS, max_size=12))
 def test_pieces_of_time_add_up(amount: Decimal, weights: dict[tuple[int, int], Decimal]) -> None:
     parts = share_out_over_time(amount, weights, pieces=4, otherwise=-2)

@@ -1,5 +1,6 @@
 """Members, groups and corrections: what was stays, what is asked for twice is done once."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -50,6 +51,8 @@ def test_a_roster_brings_and_takes_members_with_their_groups_and_seats() -> None
         "left": 1,
         "moved": 1,
         "renamed": 1,
+        "leavings_cancelled": 0,
+        "joinings_cancelled": 0,
         "seated": 1,
         "waiting_for_seats": 0,
     }
@@ -63,7 +66,7 @@ def test_a_roster_brings_and_takes_members_with_their_groups_and_seats() -> None
     assert not any(again.outcome.values())
     roster(entry("bob"), at=OCTOBER + 2 * DAY)
     assert Membership.objects.filter(member__key="bob").count() == 2
-    assert groups_of("bob") == [("blue", 0, 1)]
+    assert groups_of("bob") == [("blue", 0, 1), ("blue", 2, None)]
 
 
 def test_one_key_is_one_change() -> None:
@@ -218,7 +221,11 @@ def test_a_wrong_roster_is_refused_by_the_field(entries: tuple[RosterEntry, ...]
 
 KEYS = st.sampled_from("abcd")
 GROUPS = st.sampled_from(["red", "blue", None])
-PRESENT = st.dictionaries(KEYS, st.builds(Present, st.just(""), st.just(""), st.booleans(), st.none() | GROUPS))
+MEMBERS = st.builds(
+    Present, is_member=st.just(True), group=GROUPS, leaves_at=st.none() | st.just(NOVEMBER), moves_later=st.booleans()
+)
+OTHERS = st.builds(Present, is_member=st.just(False), joins_later=st.booleans(), comes_back_to=GROUPS)
+PRESENT = st.dictionaries(KEYS, MEMBERS | OTHERS)
 WANTED = st.dictionaries(KEYS, st.one_of(GROUPS, st.just(UNCHANGED)))
 
 
@@ -228,10 +235,13 @@ def test_a_difference_that_was_made_comes_to_nothing(present: dict[str, Present]
     entries = [RosterEntry(key=key, group=group) for key, group in wanted.items()]
     found = difference(present, entries, is_whole=True)
 
-    after = {key: one for key, one in present.items() if key not in found.leaving}
+    after = {key: one for key, one in present.items() if key not in (*found.leaving, *found.cancelled)}
     for one in found.joining:
-        after[one.key] = Present(one.name, one.email, True, None)
+        after[one.key] = Present(is_member=True)
+    for key in found.staying:
+        after[key] = replace(after[key], leaves_at=None)
     for key, group in found.moving.items():
-        after[key] = Present("", "", True, group)
-    assert {key for key, one in after.items() if one.is_member} == set(wanted)
+        after[key] = replace(after[key], group=group, moves_later=False)
+    assert {key for key, one in after.items() if one.is_member or one.joins_later} == set(wanted)
+    assert all(one.is_member and one.leaves_at is None for one in after.values() if one.is_member or one.joins_later)
     assert not any(difference(after, entries, is_whole=True).counts().values())

@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 FIND_PYTHON := for name in python3.13 python3.12 python3.11 python3 python3.14; do \
 	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$name; exit; fi; done; \
 	echo 'Python 3.11 or newer is needed and none was found. Install one, then run make again.' >&2; exit 1
-WORKERS ?= 2
+WORKERS ?= 3
 ARGS ?=
 export ONCE SEED CUSTOMERS MONTH
 

@@ -11,6 +11,7 @@ from billing.accounting import manual_entries
 from billing.admin_links import list_url
 from billing.figures import Figure, tone_of
 from billing.invoicing.models import InvoiceClose
+from billing.invoicing.orders import repeating
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.proofs import queries as proof_queries
 from billing.invoicing.requests.models import InvoiceRequest
@@ -49,7 +50,7 @@ def health_figures(*, may: May, now: datetime) -> list[Figure]:
     if may("billing.view_invoiceproof"):
         figures.append(_proofs(now))
     if may("billing.view_invoiceorder"):
-        figures.append(_orders(now))
+        figures += [_orders(now), _orders_to_repeat(now)]
     if may("billing.approve_invoicerequest"):
         figures.append(_requests())
     if may("billing.view_lateusage"):
@@ -140,18 +141,30 @@ def _inbox(now: datetime) -> Figure:
 
 
 def _polling(now: datetime) -> Figure:
-    """What webhooks did not bring, and whether Stripe's list was read in time: it forgets after 30 days."""
-    position = PollPosition.objects.filter(name="events").first()
+    """What webhooks did not bring, and whether Stripe's lists were read in time: they forget after 30 days."""
+    positions = {position.name: position for position in PollPosition.objects.all()}
+    position = positions.pop("events", None)
     found = InboxEvent.objects.filter(source="poll", received_at__gte=now - timedelta(days=7)).count()
     url = list_url("billing.pollposition")
+    others = [one for one in positions.values() if _is_read_late(one, now)]
     if position is None or position.complete_at is None:
-        return Figure("Events found only by polling", str(found), "Stripe's list was never read whole", url, "waiting")
+        tone = "bad" if positions else "waiting"
+        return Figure("Events found only by polling", str(found), "Stripe's list was never read whole", url, tone)
     if position.lost_from is not None and position.lost_until is not None:
         note = f"events of {position.lost_from:%d %b} to {position.lost_until:%d %b} are lost: reconcile them"
         return Figure("Events found only by polling", str(found), note, url, "bad")
-    late = now - position.complete_at > POLL_LAG_MAX
     note = f"in 7 days; Stripe's list was read {position.complete_at:%d %b %H:%M}"
-    return Figure("Events found only by polling", str(found), note, url, tone_of(int(late)))
+    for one in others:
+        read = "never read whole" if one.complete_at is None else f"last read {one.complete_at:%d %b %H:%M}"
+        note += f"; the list of {one.name.replace('_', ' ')} was {read}"
+    late = len(others) + _is_read_late(position, now)
+    return Figure("Events found only by polling", str(found), note, url, tone_of(late))
+
+
+def _is_read_late(position: PollPosition, now: datetime) -> bool:
+    """A list of which no reading has even begun could not be read at all."""
+    read_at = position.complete_at or position.begun_at
+    return read_at is None or now - read_at > POLL_LAG_MAX
 
 
 def _outbox() -> Figure:
@@ -197,6 +210,14 @@ def _orders(now: datetime) -> Figure:
     note = "the oldest since " + f"{counted['oldest']:%d %b %H:%M}" if counted["oldest"] else "none waits"
     url = list_url("billing.invoiceorder", state__exact="intended")
     return Figure("Invoice orders under way", str(counted["number"]), note, url, "bad" if waits else "good")
+
+
+def _orders_to_repeat(now: datetime) -> Figure:
+    """Invoices of our making that Stripe refused or lost, and that nobody had made once more: nothing asks for them."""
+    number = repeating.waiting_for_a_person(now=now).count()
+    url = list_url("billing.invoiceorder", state__in="refused,lost")
+    note = "mend it at Stripe, then order it again" if number else "none waits for a person"
+    return Figure("Invoice orders refused", str(number), note, url, tone_of(number))
 
 
 def _requests() -> Figure:

@@ -16,6 +16,7 @@ from billing.invoicing.orders.operations import OrderedLine
 from billing.invoicing.orders.reissuing import obstacle
 from billing.invoicing.requests.models import InvoiceRequest
 from billing.invoicing.rounding import chargeable_increment_minor
+from billing.payments.refunding.left import left_of_invoice
 from billing.subscriptions.operations import ENDED_STATUSES
 
 Kind, State, Status = InvoiceRequest.Kind, InvoiceRequest.State, Invoice.Status
@@ -205,6 +206,13 @@ def _require_way(invoice: Invoice, total_minor: int, way: str) -> None:
         )
     if way != OPEN and not after_payment:
         raise InvalidRequest("All of it is still open: it is taken off what is open.", field="way")
+    left = left_of_invoice(invoice) if after_payment else 0
+    if after_payment > left:
+        raise InvalidRequest(
+            f"{left} minor units of what was paid are left, the rest was refunded or credited already, and "
+            f"{after_payment} would be given back.",
+            field="parts",
+        )
     if way == REFUND and after_payment > invoice.amount_paid_minor:
         raise InvalidRequest(
             f"{invoice.amount_paid_minor} minor units were paid, and {after_payment} would be refunded: give it back "

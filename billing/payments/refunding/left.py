@@ -43,6 +43,13 @@ def left_of(payment: Payment) -> int:
     return left_of_each([payment]).of(payment)
 
 
+def left_of_invoice(invoice: Invoice) -> int:
+    """What of a paid invoice can still be given back in any way, in minor units: refunds made of it count."""
+    payments = list(Payment.objects.filter(invoice=invoice, status=Payment.Status.SUCCEEDED))
+    taken = sum(_taken(payments).values())
+    return _settled_and_not_credited({invoice.pk})[invoice.pk] + sum(one.amount_minor for one in payments) - taken
+
+
 def left_of_each(payments: Collection[Payment]) -> Left:
     """The same of many, in six queries."""
     invoice_ids = {payment.invoice_id for payment in payments if payment.invoice_id is not None}

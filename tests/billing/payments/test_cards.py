@@ -1,9 +1,15 @@
 """Cards: what we keep of them, whom we warn, and whom not."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from billing.payments.recovery.cards import valid_until, warn_of_expiry
+from django.db import connection, transaction
+
+from billing.customers.models import Customer
+from billing.payments.recovery.cards import project_card, valid_until, warn_of_expiry
 from billing.payments.recovery.models import Message, PaymentCard
+from billing.stripe import gateway
 from tests.billing.accounting.stripe_story import post
 from tests.billing.thread import Thread
 
@@ -49,6 +55,31 @@ def test_a_card_that_no_longer_pays_is_not_told_of(thread: Thread) -> None:
     thread.settle()
     old.refresh_from_db()
     assert old.detached_at is not None
+
+
+def test_two_events_at_once_make_one_row(thread: Thread) -> None:
+    """Its own event and its customer's: two workers, each for another object, read no row and would both make it."""
+    thread.subscribe()
+    customer = Customer.objects.get()
+    fetched = gateway.retrieve(
+        f"/v1/customers/{customer.stripe_customer_id}", expand=("invoice_settings.default_payment_method",)
+    )
+    card = fetched["invoice_settings"]["default_payment_method"]
+    together = threading.Barrier(4)
+
+    def project() -> None:
+        try:
+            together.wait(timeout=30)
+            with transaction.atomic():
+                project_card(card, customer=customer, now=thread.now)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as workers:
+        for done in [workers.submit(project) for _ in range(4)]:
+            done.result()
+
+    assert PaymentCard.objects.count() == 1
 
 
 def test_december_is_followed_by_january() -> None:

@@ -99,6 +99,19 @@ def test_what_went_onto_the_balance_is_not_refunded_as_well(thread: Thread, app_
     assert refused_by_sql(app_connection, payment, 1) == "billing_refundrequest_within_paid"
 
 
+def test_what_was_refunded_is_not_credited_to_the_balance_as_well(thread: Thread) -> None:
+    hire()
+    payment = subscribed(thread)
+    ask(payment, 1500)
+    assert send(thread) == 1
+    invoice = invoice_of(payment)
+    [line] = invoice.lines.all()
+
+    with pytest.raises(terms.InvalidRequest, match="500 minor units of what was paid are left"):
+        terms.credit_note(invoice=invoice, parts=[terms.CreditedPart(line.pk, 501)], way=terms.BALANCE)
+    assert terms.credit_note(invoice=invoice, parts=[terms.CreditedPart(line.pk, 500)], way=terms.BALANCE)
+
+
 def test_tax_goes_back_with_a_credit_note(thread: Thread) -> None:
     """10.00 and 20 % on top. 6.00 back are 5.00 and 1.00 of tax; what tax rounds past is told before it is asked."""
     payment = taxed(thread, percent=20, amount=1000)
@@ -121,13 +134,6 @@ def test_what_was_refused_is_asked_for_anew_and_not_redriven(thread: Thread) -> 
     """Redriven, it would be sent past its request, whose amount is free to be asked for again."""
     hire()
     payment = subscribed(thread)
-    post("/v1/refunds", charge=payment.stripe_charge_id, amount=1500)  # and nobody has heard of it yet
-    refund = ask(payment, 1200)
-    assert send(thread) == 0
-    refund.refresh_from_db()
-    assert (refund.state, left_of(payment)) == ("refused", 500)
-    ask(payment, 500)
-    assert send(thread) == 1
     invoice = invoice_of(payment)
     part = terms.CreditedPart(invoice.lines.get().pk, 1200)
     wanted = terms.credit_note(invoice=invoice, parts=[part], way=terms.REFUND)
@@ -135,6 +141,13 @@ def test_what_was_refused_is_asked_for_anew_and_not_redriven(thread: Thread) -> 
     thread.sandbox.fault(operation="POST /v1/credit_notes", mode="forbidden")
     carry_out_request(request_id=credit.pk, now=NOON)
     InvoiceRequest.objects.filter(pk=credit.pk).update(state="refused", finished_at=NOON)
+    post("/v1/refunds", charge=payment.stripe_charge_id, amount=1500)  # and nobody has heard of it yet
+    refund = ask(payment, 1200)
+    assert send(thread) == 0
+    refund.refresh_from_db()
+    assert (refund.state, left_of(payment)) == ("refused", 500)
+    ask(payment, 500)
+    assert send(thread) == 1
 
     for purpose in (f"invoice_request:{credit.pk}:credit_note", f"refund:{refund.pk}"):
         intent = OutboxIntent.objects.get(purpose=purpose)

@@ -44,6 +44,7 @@ def at_stripe(subscription: Subscription, **changes: Any) -> dict[str, Any]:
         "id": "sub_1",
         "customer": "cus_1",
         "status": "active",
+        "start_date": int((OCTOBER + 3 * SECOND).timestamp()),
         "billing_cycle_anchor": int((OCTOBER + 3 * SECOND).timestamp()),
         "metadata": {"subscription_id": str(subscription.pk)},
         "items": {"data": [{"quantity": 4}]},

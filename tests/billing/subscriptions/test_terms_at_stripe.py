@@ -67,7 +67,7 @@ def subscribe(thread: Thread, version: PlanVersion, *, seats: int = 1, **terms: 
     subscription = create_subscription(
         customer=customer, plan_version=version, seats=seats, starts_at=starts_at, actor=ACTOR, **terms
     )
-    return start_at_stripe(subscription_id=subscription.pk, payment_method="pm_card_visa", now=thread.now)
+    return start_at_stripe(subscription_id=subscription.pk, payment_method="pm_card_visa", now=starts_at)
 
 
 def advance(thread: Thread, to: datetime) -> None:
@@ -317,7 +317,7 @@ class TestChangeTerms:
         thread.settle()
         thread.sandbox.advance(OCT_16_NOON)
         with monkeypatch.context() as patch:
-            patch.setattr("billing.subscriptions.operations.project_subscription", _die)
+            patch.setattr("billing.subscriptions.lifecycle.project_subscription", _die)
             with pytest.raises(RuntimeError):
                 self.change(thread, subscription, large)
         assert subscription.periods.count() == 1
@@ -338,7 +338,7 @@ class TestChangeTerms:
         thread.settle()
         thread.sandbox.advance(OCT_16_NOON)
         with monkeypatch.context() as patch:
-            patch.setattr("billing.subscriptions.operations.project_subscription", _die)
+            patch.setattr("billing.subscriptions.lifecycle.project_subscription", _die)
             with pytest.raises(RuntimeError):
                 self.change(thread, subscription, large)
         thread.sandbox.advance(NOVEMBER)

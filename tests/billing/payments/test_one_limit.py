@@ -81,8 +81,8 @@ def test_a_service_refunds_within_the_limit_by_a_scope_of_its_own(
 ) -> None:
     """What a service asks for above it is refused: who holds its key could approve it as the second person."""
     settings.MANUAL_ENTRY_LIMITS = {"USD": Decimal(10)}
-    monkeypatch.setattr(clock, "now", lambda: NOON)
     payment = subscribed(thread)
+    monkeypatch.setattr(clock, "now", lambda: NOON)
     client = Client()
 
     def send(amount: int, *scopes: str) -> tuple[int, dict[str, Any]]:

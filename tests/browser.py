@@ -19,6 +19,7 @@ WIDTHS = {"narrow": (390, 844), "wide": (1440, 900)}
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 # How long a page may take to arrange itself for another width; only one that stays too wide takes it.
 ARRANGE_MILLISECONDS = 15_000
+PATIENCE_MILLISECONDS = 60_000  # of everything else: a start of the browser, a page, a click
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 FITS = f"across => document.readyState === 'complete' && window.innerWidth === across && {OVERFLOW} <= 0"
 DRAWN_CHARTS = "[...document.querySelectorAll('canvas.chart')].filter(canvas => Chart.getChart(canvas)).length"
@@ -45,6 +46,7 @@ class Visitor:
     def __init__(self, browser: Any, server: str, **options: Any) -> None:
         self._server = server
         self._context = browser.new_context(viewport=_size("wide"), **options)
+        self._context.set_default_timeout(PATIENCE_MILLISECONDS)
         self.page = self._context.new_page()
         self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -105,7 +107,7 @@ def visiting(server: str, **options: Any) -> Iterator[Visitor]:
 
     chromium = find_chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS, timeout=PATIENCE_MILLISECONDS)
         try:
             yield Visitor(browser, server, **options)
         finally:

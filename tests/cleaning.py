@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 BASELINE_SCHEMA = "test_baseline"
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 import redis
 from django.db import connections
 from hypothesis import HealthCheck, settings
+from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from config.stack import ProcessSupervisor
@@ -114,6 +115,22 @@ def web_process(committed_db: None, lasting_web_server: WebServer) -> WebServer:
     """
     lasting_web_server.revive()
     return lasting_web_server
+
+
+@pytest.fixture
+def without_menu(settings: Settings) -> None:
+    """Leave the menu out of the admin's pages, for tests that open hundreds of them: it is a third of what one costs.
+
+    It is the same on each page; that no address breaks it is shown in tests/config/test_admin_lists.py.
+    """
+    settings.UNFOLD = {**settings.UNFOLD, "SIDEBAR": {**settings.UNFOLD["SIDEBAR"], "navigation": []}}
+
+
+@pytest.fixture(scope="session")
+def lasting_sandbox() -> Iterator[SandboxProcess]:
+    """The sandbox of all tests that empty it first (`reset`) and do not stop it: a start takes half a second."""
+    with SandboxProcess() as process:
+        yield process
 
 
 @pytest.fixture

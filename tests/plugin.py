@@ -18,6 +18,7 @@ from psycopg import sql
 
 from config.stack import Stack, StackError, remove_stale_folders
 from config.stack.template import STACK_ROOT, key_of, manifest, migrate
+from tests import collecting
 from tests.conformance import checked_session
 from tests.conformance import hooks as conformance_hooks
 
@@ -44,11 +45,13 @@ def admin_url(database: str | None = None) -> str:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
     """Prepare this process's services. A wrapper, because pytest-django reads the settings inside the same hook."""
+    collecting.keep_bytecode()
     cleanup = ExitStack()
     early_config.add_cleanup(cleanup.close)
     process = os.environ.get("PYTEST_XDIST_WORKER", FIRST_PROCESS)
     cleanup.enter_context(checked_session(process))
     early_config.pluginmanager.register(conformance_hooks(), "conformance")
+    early_config.pluginmanager.register(collecting.Hooks(), "collecting")
     try:
         cleanup.enter_context(_services(process))
     except StackError as error:

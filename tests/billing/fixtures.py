@@ -12,10 +12,9 @@ from tests.sandbox.client import SandboxProcess
 
 
 @pytest.fixture(scope="session")
-def sandbox_process() -> Iterator[SandboxProcess]:
-    """One sandbox for all tests; each starts with an empty one."""
-    with SandboxProcess() as process:
-        yield process
+def sandbox_process(lasting_sandbox: SandboxProcess) -> SandboxProcess:
+    """The one that all rooms share, whichever of their conftests imports this."""
+    return lasting_sandbox
 
 
 @pytest.fixture

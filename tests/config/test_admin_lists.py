@@ -15,7 +15,7 @@ MODELS = sorted(
     (model for model, listed in admin.site._registry.items() if type(listed).__module__.split(".")[0] in OURS),
     key=lambda model: model._meta.label_lower,
 )
-NUL, SURROGATE = b"a\x00b", b"\xed\xa0\x80"
+NUL, SURROGATE, SCRIPT = b"a\x00b", b"\xed\xa0\x80", b'<script>alert("x")</script>'
 VALUES = (SURROGATE, b"9" * 30, b"9" * 5_000, "²".encode(), b"0001-01-01T00:00:00+05:00", b"infinity", b"' OR 1=1 --")
 # Shown, led back to the list without the filter, or told that it is no filter.
 ANSWERED = {200, 302, 400, 422}
@@ -43,6 +43,7 @@ def address_of(model: type[Model]) -> str:
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
 
 
+@pytest.mark.usefixtures("without_menu")
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label_lower)
 class TestAList:
     def test_is_not_broken_by_a_nul(self, staff: Client, model: type[Model]) -> None:
@@ -57,6 +58,16 @@ class TestAList:
         queries = [*(dict.fromkeys(names, value) for value in VALUES), *({name: b"9" * 30} for name in names)]
 
         assert {staff.get(address_of(model), query).status_code for query in queries} <= ANSWERED
+
+
+def test_the_menu_is_not_broken_either(staff: Client) -> None:
+    lists = reverse("admin:metering_meter_changelist")
+
+    for query in ({name: value} for name in ("q", "nonsense", "from") for value in (*VALUES, NUL, SCRIPT)):
+        answer = staff.get(lists, query, follow=True)
+        assert answer.status_code in ANSWERED
+        assert SCRIPT not in answer.content
+    assert answer.content.count(b"/admin/") > len(MODELS) / 2
 
 
 def test_a_list_says_that_it_left_the_filter_out(staff: Client) -> None:

@@ -16,7 +16,7 @@ from tests.processes import CeleryWorker, WebServer
 def ask(url: str, *, data: bytes | None = None) -> tuple[int, Message, bytes]:
     """Return status, headers and body of an answer, whatever the status."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=30) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=60) as answer:
             return answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as error:
         with error:

@@ -25,7 +25,7 @@ def key(committed_chart: None) -> str:
 def ask(url: str, key: str) -> tuple[int, str, dict[str, Any]]:
     request = urllib.request.Request(url, headers={"Authorization": f"Api-Key {key}"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.headers["Content-Type"], json.loads(answer.read())
     except urllib.error.HTTPError as error:
         with error:

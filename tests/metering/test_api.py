@@ -149,7 +149,7 @@ def test_over_a_live_server_what_was_answered_is_durable(key: str, web_process: 
             "Content-Encoding": "gzip",
         },
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         told = msgspec.json.decode(answer.read())
 
     assert (told["accepted"], told["refused"]) == (1, 1)
@@ -159,7 +159,7 @@ def test_over_a_live_server_what_was_answered_is_durable(key: str, web_process: 
 def test_over_a_live_server_a_body_may_come_in_chunks(key: str, web_process: WebServer) -> None:
     """As it does from whoever streams and does not know the length beforehand."""
     body = as_json(*(event(f"e{number}", time=datetime.now(tz=UTC)) for number in range(1_000)))
-    connection = http.client.HTTPConnection("127.0.0.1", web_process.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", web_process.port, timeout=60)
     chunks = (body[start : start + 10_000] for start in range(0, len(body), 10_000))
     headers = {"Authorization": f"Api-Key {key}", "Content-Type": "application/json"}
 

@@ -47,7 +47,7 @@ class Sender:
         self.body = as_json(event("e1", time=now), event("e2", time=now, subject="nobody"))
 
     def send(self) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         headers = {"Authorization": f"Api-Key {self.key}", "Content-Type": "application/json"}
         try:
             connection.request("POST", "/api/v1/events", self.body, headers)

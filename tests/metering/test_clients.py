@@ -152,7 +152,7 @@ class TestCloudEvents:
 
     def send(self, server: WebServer, key: str, headers: dict[str, str], body: bytes) -> Any:
         """With exactly the headers the library gives, as it may give no content type."""
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         try:
             connection.request("POST", "/api/v1/events", body, {**headers, "Authorization": f"Bearer {key}"})
             return json.loads(connection.getresponse().read())

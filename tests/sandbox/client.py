@@ -21,7 +21,7 @@ from typing import IO, Any, Self
 from tests.sandbox.core.faults import RequestMode, WebhookMode
 
 CHECKOUT = Path(__file__).parent.parent.parent
-START_TIMEOUT_SECONDS = 30.0
+START_TIMEOUT_SECONDS = 60.0
 CALL_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.02
 PR_SET_PDEATHSIG = 1

@@ -146,7 +146,7 @@ def insist(found: list[str]) -> None:
         raise ConformanceProblem("\n".join(found))
 
 
-def client_for_wrong_requests(*, timeout: float = 10) -> CheckedClient:
+def client_for_wrong_requests(*, timeout: float = 60) -> CheckedClient:
     """A client for requests that are wrong on purpose. What they are answered is checked all the same."""
     return CheckedClient(timeout=timeout, check_requests=False)
 

@@ -12,13 +12,6 @@ from tests.scenarios.thread import MONTH_START, MainThread, environment_for
 
 
 @pytest.fixture(scope="package")
-def lasting_sandbox() -> Iterator[SandboxProcess]:
-    """One sandbox for all scenarios; each begins with an empty one."""
-    with SandboxProcess(now=MONTH_START.isoformat()) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture(scope="package")
 def lasting_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
     """One web server for all scenarios, which no scenario stops. The first of them starts it."""
     with ProcessSupervisor(tmp_path_factory.mktemp("scenarios")) as supervisor:

@@ -21,7 +21,7 @@ from tests.sandbox.conformance import check_plain_answer
 from tests.stripe_sandbox.account import KEY
 
 REFERENCE = re.compile(r"\$\{([^:}|]+)(?::([^}|]+))?(?:\|([^}]*))?\}")
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 60
 
 
 class RefusedStep(AssertionError):

@@ -7,7 +7,7 @@ from urllib.parse import urlencode, urlsplit
 from tests.sandbox.client import SandboxProcess
 
 CARD = "4242 4242 4242 4242"
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def at_once(*acts: Callable[[], ManualEntry]) -> tuple[list[ManualEntry], list[M
 
     def run(act: Callable[[], ManualEntry]) -> None:
         try:
-            start.wait(timeout=10)
+            start.wait(timeout=60)
             returned = act()
             with lock:
                 done.append(returned)
@@ -47,7 +47,7 @@ def at_once(*acts: Callable[[], ManualEntry]) -> tuple[list[ManualEntry], list[M
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
     assert len(done) + len(refused) == len(acts)
     return done, refused
 
@@ -140,7 +140,7 @@ def test_waits_for_the_customer_before_it_looks_at_what_the_account_holds(app_co
                 + '", "moves_to_open_period": false, "lines": [["refund_due:acme:USD", "50"], ["bank:USD", "-50"]]}]'
             ],
         )
-    other.join(timeout=30)
+    other.join(timeout=60)
 
     assert [refusal.field for refusal in outcome] == ["amount"]
     assert ledger.balance_of("refund_due:acme:USD") == Decimal(50)

@@ -115,6 +115,7 @@ class TestAfterPayment:
         assert (row.pre_payment_minor, row.to_balance_minor, row.refunded_minor, row.out_of_band_minor) == (
             0, 500, 600, 100,
         )  # fmt: skip
+        assert row.journal_entry_id is not None
         assert ledger.entry(row.journal_entry_id).cause == {"invoice": "in_1", "credit_note": "cn_1"}
 
     def test_on_an_invoice_not_in_the_books_waits(self) -> None:

@@ -200,14 +200,14 @@ def test_a_rate_is_not_taken_from_a_version_that_is_being_published(
                 second = other.submit(rule_of, app_connection, remove)
                 with pytest.raises(TimeoutError):
                     second.result(timeout=0.3)
-            assert second.result(timeout=10) == "billing_rate_kept"
+            assert second.result(timeout=60) == "billing_rate_kept"
         else:
             with app_connection.transaction():
                 app_connection.execute(remove)
                 waiting = other.submit(owner_connection.execute, publish)
                 with pytest.raises(TimeoutError):
                     waiting.result(timeout=0.3)
-            assert waiting.result(timeout=10).rowcount == 1
+            assert waiting.result(timeout=60).rowcount == 1
 
     assert Plan.objects.count() == 2
     assert PlanVersion.objects.get(pk=first.pk).status == "published"
@@ -228,7 +228,7 @@ def test_of_two_first_versions_published_at_once_one_waits_and_is_refused(
             waiting = other.submit(rule_of, app_connection, second)
             with pytest.raises(TimeoutError):
                 waiting.result(timeout=0.3)
-        assert waiting.result(timeout=10) == "billing_planversion_approved_first"
+        assert waiting.result(timeout=60) == "billing_planversion_approved_first"
 
 
 def test_the_same_document_applied_by_two_at_once_is_applied_once(committed_db: None) -> None:

@@ -48,7 +48,7 @@ def test_an_event_that_is_counted_while_its_period_is_being_closed_is_not_passed
             with transaction.atomic():
                 close(period)
                 has_read.set()
-                assert may_commit.wait(timeout=30)
+                assert may_commit.wait(timeout=60)
         except Exception as error:  # noqa: BLE001  (shown by the assertion below)
             failures.append(error)
         finally:
@@ -64,13 +64,13 @@ def test_an_event_that_is_counted_while_its_period_is_being_closed_is_not_passed
 
     runs = [threading.Thread(target=closing), threading.Thread(target=looking)]
     runs[0].start()
-    assert has_read.wait(timeout=30)
+    assert has_read.wait(timeout=60)
     assert metering.advance_windows(now=AFTER_OCTOBER).events == 1
     runs[1].start()
     wait_until_it_ends_or_waits_for_a_lock(runs[1])
     may_commit.set()
     for run in runs:
-        run.join(timeout=30)
+        run.join(timeout=60)
 
     assert failures == []
     accrue_closed_periods(now=AFTER_OCTOBER)

@@ -35,7 +35,7 @@ def both(*work: Callable[[], object]) -> None:
 
     def run(one: Callable[[], object]) -> None:
         try:
-            begin.wait(timeout=30)
+            begin.wait(timeout=60)
             one()
         except BaseException as error:  # noqa: BLE001  (shown by the assertion below)
             failures.append(error)

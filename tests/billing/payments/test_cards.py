@@ -69,7 +69,7 @@ def test_two_events_at_once_make_one_row(thread: Thread) -> None:
 
     def project() -> None:
         try:
-            together.wait(timeout=30)
+            together.wait(timeout=60)
             with transaction.atomic():
                 project_card(card, customer=customer, now=thread.now)
         finally:

@@ -112,7 +112,7 @@ class TestOneChargeSucceeds:
         thread.sandbox.wait_until_held()
         quietly(lambda: advance_case(case_id=case.pk, now=day(case, 3) + timedelta(minutes=11)))
         thread.sandbox.release()
-        hanging.join(timeout=30)
+        hanging.join(timeout=60)
         run(thread, day(case, 5))
 
         assert OutboxIntent.objects.filter(operation="invoices.pay").count() == 1
@@ -148,7 +148,7 @@ class TestOneChargeSucceeds:
         intent = thread.sandbox.state()["payment_intent"][-1]["id"]
         post(f"/v1/payment_intents/{intent}/confirm", payment_method="pm_card_visa")
         thread.sandbox.release()
-        ours.join(timeout=30)
+        ours.join(timeout=60)
 
         assert_paid_once(thread, case)
 
@@ -225,7 +225,7 @@ def at_once(*acts: Callable[[], bool]) -> list[bool]:
 
     def act(work: Callable[[], bool]) -> None:
         try:
-            start.wait(timeout=10)
+            start.wait(timeout=60)
             done.append(work())
         finally:
             connections.close_all()
@@ -234,5 +234,5 @@ def at_once(*acts: Callable[[], bool]) -> list[bool]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
     return done

@@ -229,7 +229,7 @@ def at_once(*acts: Callable[[], object]) -> list[TwoPeopleError]:
 
     def act(work: Callable[[], object]) -> None:
         try:
-            start.wait(timeout=10)
+            start.wait(timeout=60)
             work()
         except TwoPeopleError as error:
             refused.append(error)
@@ -240,5 +240,5 @@ def at_once(*acts: Callable[[], object]) -> list[TwoPeopleError]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
     return refused

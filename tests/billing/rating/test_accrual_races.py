@@ -50,7 +50,7 @@ class TestAtTheSameTime:
 
         def run() -> None:
             try:
-                start.wait(timeout=10)
+                start.wait(timeout=60)
                 accrual = accrue_period(period_id=period.pk, now=AFTER_OCTOBER)
                 with lock:
                     results.append(accrual is not None)
@@ -61,7 +61,7 @@ class TestAtTheSameTime:
         for one in runs:
             one.start()
         for one in runs:
-            one.join(timeout=30)
+            one.join(timeout=60)
 
         assert sorted(results) == [False, False, False, True]
         assert queries.period_totals(period.pk) == totals("5", "1", "1", "3")
@@ -77,7 +77,7 @@ class TestAtTheSameTime:
 
         def run(period_id: int) -> None:
             try:
-                start.wait(timeout=10)
+                start.wait(timeout=60)
                 accrue_period(period_id=period_id, now=NOVEMBER + DAY)
             except Exception as error:  # noqa: BLE001  (shown by the assertion below)
                 failures.append(error)
@@ -88,7 +88,7 @@ class TestAtTheSameTime:
         for one in runs:
             one.start()
         for one in runs:
-            one.join(timeout=30)
+            one.join(timeout=60)
 
         assert failures == []
         assert balances(f"grant:{grant.pk}", "unbilled:acme:USD") == [0, 3]
@@ -114,7 +114,7 @@ class TestAtTheSameTime:
             other.start()
             wait_until_somebody_waits_for_a_lock()
             accrue_period(period_id=period.pk, now=NOVEMBER + DAY)
-        other.join(timeout=30)
+        other.join(timeout=60)
 
         assert failures == []
         assert balances("unbilled:acme:USD") == [6]
@@ -138,7 +138,7 @@ class TestAtTheSameTime:
             end_grant(grant_id=grant.pk, at=OCTOBER, actor="user:cs", reason="mistake", recorded_at=AFTER_OCTOBER)
             other.start()
             wait_until_somebody_waits_for_a_lock()
-        other.join(timeout=30)
+        other.join(timeout=60)
 
         assert failures == []
         assert balances(f"grant:{grant.pk}", "contra:promotions:USD", "unbilled:acme:USD") == [0, 0, 3]

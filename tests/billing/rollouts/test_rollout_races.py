@@ -33,7 +33,7 @@ from tests.billing.rollouts.world import (
 
 pytestmark = pytest.mark.usefixtures("committed_db")
 HOUR = timedelta(hours=1)
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 @pytest.fixture

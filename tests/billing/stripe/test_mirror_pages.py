@@ -67,6 +67,7 @@ def test_every_page_of_dj_stripe_is_ours() -> None:
         assert type(admin.site._registry[model]).__module__ == mirror_admin.__name__, model
 
 
+@pytest.mark.usefixtures("without_menu")
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.model_name)
 def test_list_search_and_page_open(client: Client, model: type[models.Model]) -> None:
     name = f"admin:djstripe_{model._meta.model_name}"

@@ -15,6 +15,7 @@ import pytest
 from billing.stripe import gateway, outbox, redriving, writes
 from billing.stripe.errors import OutboxNeedsPerson, StripeUnavailable
 from billing.stripe.models import OutboxIntent
+from tests.billing.thread import START
 from tests.sandbox.client import SandboxProcess
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -95,6 +96,15 @@ def _credited() -> Write:
     return Write({"invoice": invoice["id"], "lines": [line]})
 
 
+def _metered_event() -> Write:
+    """Usage that is a minute old."""
+    made("/v1/billing/meters", **(terms := metered()))
+    (known,) = [one for one in gateway.listed("/v1/billing/meters") if one["event_name"] == terms["event_name"]]
+    payload = {"stripe_customer_id": customer(), "value": "-7"}
+    event = {"event_name": terms["event_name"], "identifier": terms["event_name"], "payload": payload}
+    return Write({**event, "timestamp": int(START.timestamp()) - 86_400}, known["id"])
+
+
 def _reactivated() -> Write:
     made(f"/v1/billing/meters/{(known := meter())}/deactivate")
     return Write(target=known)
@@ -134,6 +144,7 @@ SCENARIOS: dict[str, Callable[[], Write]] = {
     "refunds.create": lambda: Write({"payment_intent": charged()["id"], "amount": 500}),
     "subscriptions.cancel": lambda: Write({"prorate": True}, subscription()["id"]),
     "invoices.update": lambda: Write({"auto_advance": False, "metadata": {"close": "7"}}, draft()),
+    "meter_events.create": _metered_event,
     "meters.create": lambda: Write(metered()),
     "meters.deactivate": lambda: Write(target=meter()),
     "meters.reactivate": _reactivated,

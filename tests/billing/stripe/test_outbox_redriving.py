@@ -146,9 +146,9 @@ class TestRaces:
             first = threads.submit(work)
             at_sandbox.wait_until_held()
             second = threads.submit(work)
-            done = second.result(timeout=20)
+            done = second.result(timeout=60)
             at_sandbox.release()
-            assert first.result(timeout=20) == done
+            assert first.result(timeout=60) == done
 
         assert customers(at_sandbox) == 1
         assert (OutboxIntent.objects.get().state, sorted(story(OutboxIntent.objects.get()))) == (
@@ -164,7 +164,7 @@ class TestRaces:
 
         def work(name: str) -> str:
             try:
-                together.wait(timeout=10)
+                together.wait(timeout=60)
                 redrive(intent, actor=f"user:{name}")
                 return "done"
             except (OutboxRefusal, StripeRefused, OutboxNeedsPerson) as refused:

@@ -15,7 +15,7 @@ from ledger.models import Account, PeriodClosing
 from ledger.operations import AccountSpec, credit, debit, open_accounts
 from tests.ledger.chart import REVENUE, UNBILLED, accrual, post
 
-pytestmark = pytest.mark.usefixtures("chart")
+pytestmark = pytest.mark.usefixtures("chart", "without_menu")
 
 # With an offset, an instant at either end of the calendar has no instant of UTC.
 NO_INSTANTS = ("0001-01-01T00:00:00", "0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "infinity", "1\x00")

@@ -80,6 +80,7 @@ PAGES: tuple[tuple[str, list[Any]], ...] = (
 )
 
 
+@pytest.mark.usefixtures("without_menu")
 @pytest.mark.parametrize(("name", "arguments"), PAGES)
 def test_no_page_breaks_on_a_value(staff: Client, name: str, arguments: list[str]) -> None:
     address = reverse(f"admin:{name}", args=arguments)

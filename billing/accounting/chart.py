@@ -42,6 +42,7 @@ class Entry(StrEnum):
     STRIPE_CONVERTED = "fx_stripe"
     STRIPE_UNKNOWN = "stripe_unknown"
     MANUAL_ADJUSTMENT = "manual_adjustment"
+    OPENING = "opening"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ SYSTEM_ACCOUNTS = (
     SystemAccount("bank", DEBIT, "Arrived at the bank."),
     SystemAccount("fees:stripe", DEBIT, "What Stripe charges."),
     SystemAccount("fx", DEBIT, "Both sides of conversions between currencies."),
+    SystemAccount("opening", CREDIT, "What a Stripe account held when it was taken over, and history that came later."),
     SystemAccount("suspense", DEBIT, "Movements at Stripe of a kind not known here: to be looked at, must be zero."),
 )
 

@@ -102,6 +102,33 @@ def post_credit_note_issued(
     return post_journal_entry(draft, recorded_at=recorded_at)
 
 
+def post_credit_note_of_before(
+    *,
+    credit_note: str,
+    invoice: str,
+    customer_key: str,
+    currency: str,
+    pre_payment: Decimal,
+    as_of: datetime,
+    recorded_at: datetime,
+    memo: str,
+) -> PostedEntry:
+    """What one of before a takeover took off an invoice still open then, against the opening. Raises LedgerError."""
+    draft = JournalEntryDraft(
+        idempotency_key=f"credit_note_issued:{credit_note}",
+        kind=Entry.CREDIT_NOTE_ISSUED,
+        lines=signed_lines(
+            (system("opening", currency), pre_payment), (receivable(customer_key, currency), -pre_payment)
+        ),
+        effective_at=as_of,
+        actor=ACTOR,
+        cause={"invoice": invoice, "credit_note": credit_note},
+        memo=memo,
+        moves_to_open_period=True,
+    )
+    return post_journal_entry(draft, recorded_at=recorded_at)
+
+
 def credit_note_lines(
     lines: Sequence[CreditedLine], given_back: GivenBack, *, customer_key: str, currency: str
 ) -> tuple[Line, ...]:

@@ -9,7 +9,7 @@ from ledger.operations import JournalEntryDraft
 
 # What stands on the other side, for every type of Stripe's customer balance transaction (OpenAPI document of
 # 2026-08-26.dahlia). A type that is not here goes to suspense, where it is seen.
-_OF_INVOICES = frozenset(
+OF_INVOICES = frozenset(
     {
         "applied_to_invoice",  # credit used up by an invoice, or a negative total that becomes credit
         "unapplied_from_invoice",  # the same come back, by a void
@@ -46,9 +46,11 @@ def customer_balance_draft(
     occurred_at: datetime,
     invoice: str = "",
     credit_note: str = "",
+    is_opened: bool = False,
 ) -> JournalEntryDraft:
     """
-    The entry of one movement on a customer's balance at Stripe.
+    The entry of one movement on a customer's balance at Stripe. One that `is_opened` was before the takeover: the
+    opening holds the balance after it, so only what it settled is left to say.
 
     `amount` has Stripe's sign: above zero the customer owes more (or has less credit), so our liability falls.
     `invoice` and `credit_note` are Stripe's ids of what caused it, if anything did.
@@ -58,7 +60,8 @@ def customer_balance_draft(
         idempotency_key=f"customer_balance:{stripe_id}",
         kind=Entry.CUSTOMER_BALANCE,
         lines=signed_lines(
-            (balance(customer_key, currency), amount), (_other_side(movement, customer_key, currency), -amount)
+            (system("opening", currency) if is_opened else balance(customer_key, currency), amount),
+            (_other_side(movement, customer_key, currency), -amount),
         ),
         effective_at=occurred_at,
         actor=ACTOR,
@@ -69,7 +72,7 @@ def customer_balance_draft(
 
 
 def _other_side(movement: str, customer_key: str, currency: str) -> str:
-    if movement in _OF_INVOICES:
+    if movement in OF_INVOICES:
         return receivable(customer_key, currency)
     if movement in _OF_WHAT_IS_DUE_BACK:
         return refund_due(customer_key, currency)

@@ -108,6 +108,10 @@ def _movements(line: InvoiceLine, invoice: Invoice) -> Iterable[Movement]:
             yield prepaid_pending(key, currency), inclusive_tax - charged
         case Kind.COVERAGE:
             pass
+        case Kind.BROUGHT_IN:  # what it credited is in the books of before, its discount and tax with it
+            added = charged - from_minor(line.discount_minor, currency) + exclusive_tax
+            yield system("opening", currency), -added
+            return
         case unknown:
             raise UnexplainedTotal(f"{invoice.stripe_invoice_id}: a line of kind {unknown} cannot be entered")
     yield system("contra:promotions", currency), from_minor(line.discount_minor, currency)

@@ -17,19 +17,24 @@ def post_payment_succeeded(
     currency: str,
     occurred_at: datetime,
     recorded_at: datetime,
+    was_on_balance: bool = False,
+    pays_for_before: bool = False,
 ) -> PostedEntry:
     """
     The customer paid: Stripe owes us what the customer owed. Once for each charge. Raises LedgerError.
 
     What no invoice asked for (an empty `invoice_id`) is the customer's: refund_due holds it until it is given back or
-    applied to an invoice.
+    applied to an invoice. After a takeover: money that was on our balance by the cut is in the opening already, and so
+    is what an invoice of before asked for.
     """
     account = receivable if invoice_id else refund_due
     cause = {"charge": charge_id, "invoice": invoice_id} if invoice_id else {"charge": charge_id}
+    paid = system("opening", currency) if pays_for_before else account(customer_key, currency)
+    received = system("opening" if was_on_balance else "stripe:in_transit", currency)
     draft = JournalEntryDraft(
         idempotency_key=f"payment_succeeded:{charge_id}",
         kind=Entry.PAYMENT_SUCCEEDED,
-        lines=(debit(system("stripe:in_transit", currency), amount), credit(account(customer_key, currency), amount)),
+        lines=(debit(received, amount), credit(paid, amount)),
         effective_at=occurred_at,
         actor=ACTOR,
         cause=cause,

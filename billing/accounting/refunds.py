@@ -84,3 +84,30 @@ def post_refund_returned(
         cause={"refund": refund_id, "charge": charge_id},
         moves_to_open_period=True,
     )
+
+
+def post_refund_of_before_returned(
+    *,
+    refund_id: str,
+    charge_id: str,
+    customer_key: str,
+    amount: Decimal,
+    currency: str,
+    occurred_at: datetime,
+    recorded_at: datetime,
+) -> PostedEntry:
+    """One that left before the takeover came back after it: there is no entry to reverse, and the customer is owed."""
+    draft = JournalEntryDraft(
+        idempotency_key=f"refund_returned:{refund_id}",
+        kind=Entry.REFUND_SENT,
+        lines=(
+            debit(system("stripe:in_transit", currency), amount),
+            credit(refund_due(customer_key, currency), amount),
+        ),
+        effective_at=occurred_at,
+        actor=ACTOR,
+        cause={"refund": refund_id, "charge": charge_id},
+        memo="Refund of before the takeover came back",
+        moves_to_open_period=True,
+    )
+    return post_journal_entry(draft, recorded_at=recorded_at)

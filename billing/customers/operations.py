@@ -70,7 +70,7 @@ def create_customers(*, customers: Sequence[NewCustomer], actor: str) -> list[Cu
     Returns them in the order given. Raises InvalidCustomer and CustomerConflict as create_customer does.
     """
     for new in customers:
-        _require_valid(new)
+        require_valid(new)
     _require_distinct(customers)
     with transaction.atomic():
         Customer.objects.bulk_create([Customer(**asdict(new)) for new in customers], ignore_conflicts=True)
@@ -147,7 +147,7 @@ def lock_customer(*, customer_id: int) -> None:
     Customer.objects.select_for_update(no_key=True).get(pk=customer_id)
 
 
-def _require_valid(new: NewCustomer) -> None:
+def require_valid(new: NewCustomer) -> None:
     """Refuse with a kind word what the table's constraints refuse."""
     if not _KEY.fullmatch(new.customer_key):
         raise InvalidCustomer("customer_key", "a key is 1 to 64 letters, digits, dots, dashes or underscores")

@@ -13,6 +13,7 @@ from billing.accounting.credit_notes import (
     Prepaid,
     UnexplainedCredit,
     post_credit_note_issued,
+    post_credit_note_of_before,
     post_credit_note_voided,
 )
 from billing.customers.operations import lock_customer
@@ -23,6 +24,8 @@ from billing.payments.operations import instant
 from billing.payments.refunds import cover_refunds
 from billing.stripe.errors import NotYetKnown, ProjectionRefused
 from billing.stripe.readers import id_of
+from billing.takeover.cut import cut, is_before
+from ledger.operations import PostedEntry
 from promotions.operations import withdraw_paid_credit
 
 Status = CreditNote.Status
@@ -76,10 +79,13 @@ def _enter(invoice: Invoice, fetched: StripeDict, *, now: datetime) -> CreditNot
     """Write a credit note that is not known yet, as it was issued, and its entry."""
     given_back = _ways(fetched)
     lines = [_line(invoice, fetched, line) for line in fetched["lines"]["data"]]
+    cut_at, issued_at = cut(), instant(fetched["created"])
+    if cut_at is not None and is_before(issued_at, cut_at):
+        entry = _enter_of_before(invoice, fetched, as_of=cut_at, now=now)
+        return _write(invoice, fetched, given_back, lines, entry, now=now)
     correction = _correction_of(invoice, fetched)
     usage = _usage_given_back(correction, lines, fetched) if correction is not None else {}
     credited = [_credited(invoice, fetched, line, usage=usage.get(line.stripe_line_id), now=now) for line in lines]
-    issued_at = instant(fetched["created"])
     try:
         entry = post_credit_note_issued(
             credit_note=fetched["id"],
@@ -94,6 +100,37 @@ def _enter(invoice: Invoice, fetched: StripeDict, *, now: datetime) -> CreditNot
         )
     except UnexplainedCredit as unexplained:
         raise ProjectionRefused(str(unexplained)) from unexplained
+    note = _write(invoice, fetched, given_back, lines, entry, now=now)
+    if correction is not None:
+        LateCorrection.objects.filter(pk=correction.pk).update(credit_note=note)
+    return note
+
+
+def _enter_of_before(invoice: Invoice, fetched: StripeDict, *, as_of: datetime, now: datetime) -> PostedEntry | None:
+    """The entry of one of before the takeover: none, unless its invoice was still open and it took something off."""
+    if invoice.taken_over != Invoice.TakenOver.OPEN or not fetched["pre_payment_amount"]:
+        return None
+    return post_credit_note_of_before(
+        credit_note=fetched["id"],
+        invoice=invoice.stripe_invoice_id,
+        customer_key=invoice.customer.customer_key,
+        currency=invoice.currency,
+        pre_payment=from_minor(fetched["pre_payment_amount"], invoice.currency),
+        as_of=as_of,
+        recorded_at=now,
+        memo=f"Credit note {fetched['number']} of invoice {invoice.number}, of before the takeover",
+    )
+
+
+def _write(
+    invoice: Invoice,
+    fetched: StripeDict,
+    given_back: dict[str, int],
+    lines: list[CreditNoteLine],
+    entry: PostedEntry | None,
+    *,
+    now: datetime,
+) -> CreditNote:
     note = CreditNote.objects.create(
         stripe_credit_note_id=fetched["id"],
         invoice=invoice,
@@ -104,15 +141,13 @@ def _enter(invoice: Invoice, fetched: StripeDict, *, now: datetime) -> CreditNot
         currency=invoice.currency,
         total_minor=fetched["total"],
         **{f"{name}_minor": amount for name, amount in given_back.items()},
-        issued_at=issued_at,
-        journal_entry_id=entry.id,
+        issued_at=instant(fetched["created"]),
+        journal_entry_id=None if entry is None else entry.id,
         projected_at=now,
     )
     for position, line in enumerate(lines, start=1):
         line.credit_note, line.position = note, position
     CreditNoteLine.objects.bulk_create(lines)
-    if correction is not None:
-        LateCorrection.objects.filter(pk=correction.pk).update(credit_note=note)
     cover_refunds(fetched["refunds"], credit_note_id=fetched["id"], now=now)
     return note
 
@@ -221,14 +256,15 @@ def _unwind(note: CreditNote, *, at: datetime, now: datetime) -> None:
         raise ProjectionRefused(
             f"credit note {note} gave back paid credit and is void: correct the grant by hand first"
         )
-    post_credit_note_voided(
-        issued_entry_id=note.journal_entry_id,
-        credit_note=note.stripe_credit_note_id,
-        invoice=note.invoice.stripe_invoice_id,
-        voided_at=at,
-        recorded_at=now,
-        memo=f"Credit note {note.number} void",
-    )
+    if note.journal_entry_id is not None:
+        post_credit_note_voided(
+            issued_entry_id=note.journal_entry_id,
+            credit_note=note.stripe_credit_note_id,
+            invoice=note.invoice.stripe_invoice_id,
+            voided_at=at,
+            recorded_at=now,
+            memo=f"Credit note {note.number} void",
+        )
     note.unwound_at = at
     note.save(update_fields=["unwound_at"])
 

@@ -28,6 +28,9 @@ class Payment(models.Model):
         default=0, help_text="Owed back for refunds that nothing else promises, as entered so far."
     )
     promise_count = models.PositiveIntegerField(default=0, help_text="How many entries made it so.")
+    is_taken_over = models.BooleanField(
+        default=False, db_default=False, help_text="It paid for something of before the takeover's cut."
+    )
 
     class Meta:
         ordering = ("-occurred_at", "-id")
@@ -141,6 +144,8 @@ class Payout(models.Model):
     is_automatic = models.BooleanField()
     failure_code = models.CharField(max_length=100, blank=True)
     failure_message = models.CharField(max_length=500, blank=True)
+    trace_id = models.CharField(max_length=200, blank=True, help_text="By which the bank can find it; known once paid.")
+    statement_descriptor = models.CharField(max_length=100, blank=True, help_text="What the bank's statement shows.")
     occurred_at = models.DateTimeField(help_text="When Stripe made it.")
     expected_at = models.DateTimeField(help_text="When Stripe expects it at the bank.")
     arrived_at = models.DateTimeField(null=True, help_text="The day it counted as arrived, as entered.")

@@ -6,11 +6,12 @@ Rows and entries are written in one transaction, which the caller opens; a repea
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from billing.accounting.balance_transactions import Movement, balance_transaction_draft
 from billing.accounting.chart import customer_account_specs, system_account_specs
-from billing.accounting.customer_balance import customer_balance_draft
+from billing.accounting.customer_balance import OF_INVOICES, customer_balance_draft
 from billing.accounting.payments import post_payment_applied, post_payment_succeeded
 from billing.customers.models import Customer
 from billing.customers.operations import lock_customer
@@ -19,6 +20,7 @@ from billing.invoicing.rounding import from_minor
 from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Payment
 from billing.stripe.errors import ProjectionRefused
 from billing.stripe.readers import id_of
+from billing.takeover.cut import cut, is_before, is_second_before
 from ledger.operations import (
     JournalEntryDraft,
     PostedEntry,
@@ -72,17 +74,45 @@ def project_payment(
     payment.failure_code = str(error.get("code") or charge.get("failure_code") or "")[:100]
     payment.failure_message = str(error.get("message") or charge.get("failure_message") or "")[:500]
     payment.occurred_at = instant(charge.get("created") or payment_intent["created"])
+    cut_at = cut() if status == Status.SUCCEEDED and not was_entered else None
+    was_on_balance = _was_on_balance(charge, cut_at=cut_at)
+    if cut_at is not None:
+        payment.is_taken_over = was_on_balance or _pays_for_before(payment, cut_at=cut_at)
     payment.save()
     if status == Status.SUCCEEDED:
-        if not was_entered:
+        if not was_entered and payment.is_taken_over and cut_at is not None:
+            _enter_of_before(payment, was_on_balance=was_on_balance, cut_at=cut_at, now=now)
+        elif not was_entered:
             _enter(payment, post_payment_succeeded, occurred_at=payment.occurred_at, now=now)
-        elif was_unasked and invoice is not None:
+        elif was_unasked and invoice is not None and not payment.is_taken_over:
             _enter(payment, post_payment_applied, occurred_at=now, now=now)
         movement = charge.get("balance_transaction")
         # Null at first for some payment methods; `charge.updated` tells when it is there.
         if isinstance(movement, dict):
             record_balance_transactions([{**movement, "source": charge}], now=now)
     return payment
+
+
+def _was_on_balance(charge: StripeDict, *, cut_at: datetime | None) -> bool:
+    """Whether a charge was on our balance at Stripe by the cut of a takeover: then the opening holds its money."""
+    movement = charge.get("balance_transaction")
+    return isinstance(movement, dict) and is_second_before(movement["created"], cut_at)
+
+
+def _pays_for_before(payment: Payment, *, cut_at: datetime) -> bool:
+    """Whether it paid an invoice that was settled by the cut, or was made by then without one."""
+    if payment.invoice is not None:
+        return payment.invoice.taken_over == Invoice.TakenOver.SETTLED
+    return is_before(payment.occurred_at, cut_at)
+
+
+def _enter_of_before(payment: Payment, *, was_on_balance: bool, cut_at: datetime, now: datetime) -> None:
+    """Of a payment of before the takeover what is still to be said: an invoice that it pays, or money on its way."""
+    pays_for_before = _pays_for_before(payment, cut_at=cut_at)
+    if was_on_balance and (pays_for_before or payment.invoice is None):
+        return
+    post = partial(post_payment_succeeded, was_on_balance=was_on_balance, pays_for_before=pays_for_before)
+    _enter(payment, post, occurred_at=max(payment.occurred_at, cut_at), now=now)
 
 
 def _enter(payment: Payment, post: Callable[..., PostedEntry], *, occurred_at: datetime, now: datetime) -> None:
@@ -112,6 +142,9 @@ def record_balance_transactions(fetched: Sequence[StripeDict], *, now: datetime)
     known = set(BalanceTransaction.objects.filter(stripe_id__in=ids).values_list("stripe_id", flat=True))
     # A movement of nothing at all (a fully waived fee) has no entry.
     new = [one for one in fetched if one["id"] not in known and (one["amount"] or one["fee"])]
+    if new:
+        cut_at = cut()  # what moved by then is in the opening
+        new = [one for one in new if not is_second_before(one["created"], cut_at)]
     records = [_balance_transaction(one) for one in new]
     currencies = {record.currency for record in records} | {record.source_currency for record in records} - {""}
     entries = _post_opening_accounts([_draft_of(record) for record in records], currencies=currencies, now=now)
@@ -170,8 +203,10 @@ def record_customer_balance_transactions(fetched: Sequence[StripeDict], *, custo
     ids = [transaction["id"] for transaction in fetched]
     recorded = CustomerBalanceTransaction.objects.filter(stripe_id__in=ids)
     known = set(recorded.values_list("stripe_id", flat=True))
+    cut_at = cut()
     new = [one for one in fetched if one["id"] not in known and one["amount"]]
-    drafts = [_customer_balance_draft(one, customer) for one in new]
+    new = [one for one in new if not is_second_before(one["created"], cut_at) or _settled_an_open_invoice(one)]
+    drafts = [_customer_balance_draft(one, customer, cut_at=cut_at) for one in new]
     entries = _post_opening_accounts(drafts, currencies={one["currency"].upper() for one in new}, now=now)
     CustomerBalanceTransaction.objects.bulk_create(
         [
@@ -193,17 +228,29 @@ def record_customer_balance_transactions(fetched: Sequence[StripeDict], *, custo
     return len(new)
 
 
-def _customer_balance_draft(transaction: StripeDict, customer: Customer) -> JournalEntryDraft:
+def _settled_an_open_invoice(transaction: StripeDict) -> bool:
+    """Whether a movement of before the takeover is part of what was open of an invoice at the cut."""
+    invoices = Invoice.objects.filter(
+        stripe_invoice_id=id_of(transaction.get("invoice")), taken_over=Invoice.TakenOver.OPEN
+    )
+    return transaction["type"] in OF_INVOICES and invoices.exists()
+
+
+def _customer_balance_draft(
+    transaction: StripeDict, customer: Customer, *, cut_at: datetime | None
+) -> JournalEntryDraft:
     currency = transaction["currency"].upper()
+    occurred_at = instant(transaction["created"])
     return customer_balance_draft(
         stripe_id=transaction["id"],
         movement=transaction["type"],
         customer_key=customer.customer_key,
         amount=from_minor(transaction["amount"], currency),
         currency=currency,
-        occurred_at=instant(transaction["created"]),
+        occurred_at=occurred_at if cut_at is None else max(occurred_at, cut_at),
         invoice=id_of(transaction.get("invoice")),
         credit_note=id_of(transaction.get("credit_note")),
+        is_opened=is_before(occurred_at, cut_at),
     )
 
 

@@ -14,13 +14,19 @@ from django.db.models import Sum
 
 from billing.accounting.chart import refund_due
 from billing.accounting.manual_entries import moved_by_hand
-from billing.accounting.refunds import post_refund_promised, post_refund_returned, post_refund_sent
+from billing.accounting.refunds import (
+    post_refund_of_before_returned,
+    post_refund_promised,
+    post_refund_returned,
+    post_refund_sent,
+)
 from billing.customers.operations import lock_customer
 from billing.invoicing.rounding import exact_minor, from_minor
 from billing.payments.models import CreditNoteRefund, Payment, Refund
 from billing.payments.operations import instant, record_balance_transactions
 from billing.payments.promises import RefundPart, promised_minor
 from billing.stripe.readers import id_of
+from billing.takeover.cut import cut, is_before
 
 Status = Refund.Status
 StripeDict = dict[str, Any]
@@ -88,6 +94,19 @@ def _project_refund(fetched: StripeDict, *, payment: Payment, now: datetime) -> 
 def _enter(refund: Refund, *, customer_key: str, now: datetime) -> None:
     if refund.sent_at is None:
         return
+    cut_at = cut()
+    if is_before(refund.sent_at, cut_at):
+        if refund.returned_at is not None and not is_before(refund.returned_at, cut_at):
+            post_refund_of_before_returned(
+                refund_id=refund.stripe_refund_id,
+                charge_id=refund.stripe_charge_id,
+                customer_key=customer_key,
+                amount=from_minor(refund.amount_minor, refund.currency),
+                currency=refund.currency,
+                occurred_at=refund.returned_at,
+                recorded_at=now,
+            )
+        return
     entry = post_refund_sent(
         refund_id=refund.stripe_refund_id,
         charge_id=refund.stripe_charge_id,
@@ -116,8 +135,11 @@ def _settle_promise(payment: Payment, *, now: datetime) -> None:
     covered = CreditNoteRefund.objects.filter(
         stripe_refund_id__in=payment.refunds.values("stripe_refund_id")
     ).aggregate(minor=Sum("amount_minor", default=0))["minor"]
-    unasked = payment.amount_minor if payment.invoice_id is None else 0
+    # What was charged without an invoice before a takeover was a sale, and is nobody's to be given back.
+    unasked = payment.amount_minor if payment.invoice_id is None and not payment.is_taken_over else 0
     owed = max(promised_minor(parts) - covered - unasked - promised_by_hand, 0)
+    if payment.is_taken_over:
+        owed = max(owed - _promised_before(payment), 0)
     change = owed - payment.promised_minor
     if not change:
         return
@@ -132,6 +154,15 @@ def _settle_promise(payment: Payment, *, now: datetime) -> None:
     )
     payment.promised_minor, payment.promise_count = owed, payment.promise_count + 1
     payment.save(update_fields=["promised_minor", "promise_count"])
+
+
+def _promised_before(payment: Payment) -> int:
+    """What refunds that had left by the cut of a takeover promised beyond credit notes: it is history."""
+    cut_at = cut()
+    before = [one for one in payment.refunds.all() if is_before(one.sent_at, cut_at)]
+    promised = promised_minor(RefundPart(one.amount_minor, one.occurred_at, _failed_at(one)) for one in before)
+    rows = CreditNoteRefund.objects.filter(stripe_refund_id__in=[one.stripe_refund_id for one in before])
+    return max(promised - int(rows.aggregate(minor=Sum("amount_minor", default=0))["minor"]), 0)
 
 
 def _by_hand(payment: Payment) -> tuple[list[RefundPart], int]:

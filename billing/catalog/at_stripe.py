@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from billing.catalog.metered_prices import make_metered_prices
 from billing.catalog.models import Plan, PlanVersion
 from billing.catalog.stored import Stored, read_stored
+from billing.invoicing.metered.models import MeteredPrice
 from billing.stripe import outbox
 from billing.stripe.models import OutboxIntent
 from metering.queries.meters import meters_in_use
@@ -40,6 +42,10 @@ def sync_catalog_to_stripe(*, now: datetime) -> int:
     retired = PlanVersion.objects.filter(status=PlanVersion.Status.RETIRED).exclude(stripe_price_id=None)
     for price_id in retired.order_by("pk").values_list("stripe_price_id", flat=True):
         written += _tell("prices.update", str(price_id), {"active": False}, {"active": True}, now=now)
+    written += make_metered_prices(now=now)
+    metered = MeteredPrice.objects.filter(plan_version__status=PlanVersion.Status.RETIRED)
+    for price_id in metered.order_by("pk").values_list("stripe_price_id", flat=True):
+        written += _tell("prices.update", price_id, {"active": False}, {"active": True}, now=now)
     return written + _sync_meters(now=now)
 
 

@@ -65,6 +65,7 @@ The catalogue as a document: what a YAML file may say, checked place by place. P
             rate_card: public-2026-11
             late_policy: next_invoice # or credit_or_debit_note, or absorb: usage known only after the close
             late_absorb_up_to: "0"    # with absorb: so much late usage of a period is given up without asking
+            usage_delivery: invoice_lines                      # or meter_events: how usage gets onto Stripe's invoice
 
 Amounts are text or whole numbers; a number with a point is read as the text that was written.
 """
@@ -210,6 +211,7 @@ class PlanVersionDocument(_Part, frozen=True, kw_only=True):
     bundled: list[BundledDocument] = []
     late_policy: Literal["next_invoice", "credit_or_debit_note", "absorb"] = "next_invoice"
     late_absorb_up_to: Amount = "0"
+    usage_delivery: Literal["invoice_lines", "meter_events"] = "invoice_lines"
 
 
 class PlanDocument(_Part, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-from billing.catalog.models import Allowance, PlanVersion, Rate, RateCard
+from billing.catalog.models import Allowance, PlanVersion, Rate, RateCard, UsageDelivery
 
 # The layout of what is hashed; another layout is another fingerprint.
 LAYOUT = "plan-version-terms/1"
@@ -55,7 +55,10 @@ def card_chain(rate_card_id: int) -> list[int]:
 
 
 def _version(version: PlanVersion) -> dict[str, Any]:
-    return {
+    # Said only where it is not as it always was: what was approved before this term came keeps its fingerprint.
+    is_default = version.usage_delivery == UsageDelivery.INVOICE_LINES
+    delivery = {} if is_default else {"usage_delivery": version.usage_delivery}
+    return delivery | {
         "plan": version.plan.code,
         "is_add_on": version.plan.is_add_on,
         "version": version.version,

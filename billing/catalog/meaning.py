@@ -168,6 +168,7 @@ TERMS = (
     "fee_tiers",
     "late_policy",
     "late_absorb_up_to",
+    "usage_delivery",
 )
 
 # What a version has unless its document says otherwise; written only where it is otherwise.
@@ -180,6 +181,7 @@ DEFAULTS: Mapping[str, Any] = {
     "min_seats": 1,
     "max_seats": None,
     "late_policy": "next_invoice",
+    "usage_delivery": "invoice_lines",
 }
 
 

@@ -152,6 +152,13 @@ class Alignment(models.TextChoices):
     CALENDAR = "calendar", "The calendar"
 
 
+class UsageDelivery(models.TextChoices):
+    """How the usage of a period gets onto Stripe's invoice."""
+
+    INVOICE_LINES = "invoice_lines", "Lines of ours on the draft"
+    METER_EVENTS = "meter_events", "Stripe's meters, through the period"
+
+
 class PlanVersion(models.Model):
     """
     The terms of a plan, in one currency. Draft terms may change; approved and published ones never do.
@@ -207,6 +214,13 @@ class PlanVersion(models.Model):
         default=0,
         help_text="So much late usage of a period is given up without asking, in currency units.",
     )
+    usage_delivery = models.CharField(
+        max_length=16,
+        choices=UsageDelivery,
+        default=UsageDelivery.INVOICE_LINES,
+        db_default=UsageDelivery.INVOICE_LINES,
+        help_text="How usage gets onto Stripe's invoice; what is charged is the same.",
+    )
     stripe_price_id = models.CharField(max_length=255, unique=True, null=True, blank=True)
     approved_at = models.DateTimeField(null=True, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
@@ -247,6 +261,9 @@ class PlanVersion(models.Model):
             ),
             models.CheckConstraint(
                 name="billing_planversion_late_policy", condition=Q(late_policy__in=LatePolicy.values)
+            ),
+            models.CheckConstraint(
+                name="billing_planversion_usage_delivery", condition=Q(usage_delivery__in=UsageDelivery.values)
             ),
             models.CheckConstraint(
                 name="billing_planversion_late_absorb",

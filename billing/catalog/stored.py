@@ -150,6 +150,7 @@ def version_of(row: PlanVersion) -> Version:
             ],
             "late_policy": row.late_policy,
             "late_absorb_up_to": row.late_absorb_up_to,
+            "usage_delivery": row.usage_delivery,
         },
         rate_card=row.rate_card.code,
         only_for=row.only_for.customer_key if row.only_for else None,

@@ -181,6 +181,7 @@ def _version(plan_code: str, terms: PlanVersionDocument, what: str) -> Version:
             "fee_tiers": [msgspec.to_builtins(tier) for tier in terms.fee_tiers],
             "late_policy": terms.late_policy,
             "late_absorb_up_to": absorb,
+            "usage_delivery": terms.usage_delivery,
         },
         rate_card=terms.rate_card,
         only_for=terms.only_for,

@@ -17,6 +17,7 @@ from billing.invoicing.deleting import NOT_FOUND, is_deleted, record_deleted_dra
 from billing.invoicing.drafting import write_lines
 from billing.invoicing.gate import unusual
 from billing.invoicing.holding import CloseHeld, Finding, has_passed, held, require_passed
+from billing.invoicing.metered import closing as metered_usage
 from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
 from billing.invoicing.proofs.operations import ProofFailed, prove_invoice
 from billing.invoicing.rounding import from_minor
@@ -25,6 +26,7 @@ from billing.invoicing.verification import ExpectedFee, differences
 from billing.rating.rating import RatingError
 from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
+from billing.stripe.readers import price_of_line
 from billing.stripe.seconds import second_of
 from billing.subscriptions.at_stripe import billed_fees
 from billing.subscriptions.models import BillingPeriod
@@ -39,6 +41,8 @@ CLOSE_GRACE = timedelta(seconds=settings.BILLING_CLOSE_GRACE_SECONDS)
 # A worker that died in a step is replaced after this long.
 LEASE = timedelta(seconds=settings.BILLING_LEASE_SECONDS)
 WAIT_FOR_USAGE = timedelta(seconds=3)
+# Stripe counts meter events within minutes; asking costs a request for each price.
+WAIT_FOR_METERS = timedelta(seconds=30)
 WAIT_FIRST = timedelta(seconds=2)
 WAIT_MAX = timedelta(minutes=15)
 # Stripe takes so many elements of an array in one call; an invoice itself may have more lines than that.
@@ -51,7 +55,11 @@ FINALIZED_ELSEWHERE = (
 
 
 class CloseWaits(Exception):
-    """The step cannot be done yet; its text says what it waits for."""
+    """The step cannot be done yet; its text says what it waits for, and `wait` when it is tried again."""
+
+    def __init__(self, reason: str, *, wait: timedelta = WAIT_FOR_USAGE) -> None:
+        super().__init__(reason)
+        self.wait = wait
 
 
 def advance_close(*, close_id: int, now: datetime) -> str:
@@ -80,7 +88,7 @@ def advance_close(*, close_id: int, now: datetime) -> str:
             return Step.ENDED
         _note(close, error=str(refused), **held(f"Stripe refused: {refused}", now=now))
     except CloseWaits as waits:
-        _note(close, error=str(waits), next_attempt_at=now + WAIT_FOR_USAGE)
+        _note(close, error=str(waits), next_attempt_at=now + waits.wait)
     except (StripeUnavailable, RatingError, SubscriptionError, LedgerError) as failure:
         asked = failure.retry_after if isinstance(failure, StripeUnavailable) else None
         wait = max(min(WAIT_FIRST * 2 ** min(close.attempts - 1, 20), WAIT_MAX), asked or timedelta(0))
@@ -104,12 +112,13 @@ def _accrue(close: InvoiceClose, now: datetime) -> str:
     """STARTED → ACCRUED: once every event of the period is in its window, rate it, write our lines, close it."""
     period = _period(close)
     _require_counted(close, period, now=now)
-    _require_draft(close, now=now)
+    stripe_lines = _require_draft(close, now=now)
+    carried = metered_usage.carried_by(period, stripe_lines) if _is_of_cycle(close) else {}
     with transaction.atomic():
         # One worker at a time: accruing and writing the lines must see the same usage.
         if not InvoiceClose.objects.select_for_update().filter(pk=close.pk, step=close.step).exists():
             return InvoiceClose.objects.get(pk=close.pk).step
-        written = write_lines(invoice=close.invoice, period=period, now=now)
+        written = write_lines(invoice=close.invoice, period=period, metered=carried, now=now)
         return _finish_step(close, Step.ACCRUED, now=now, detail=f"{len(written)} lines")
 
 
@@ -135,9 +144,9 @@ def _require_counted(close: InvoiceClose, period: BillingPeriod, *, now: datetim
     raise CloseWaits(f"usage received before {complete_from:%F %T} is not aggregated yet")
 
 
-def _require_draft(close: InvoiceClose, *, now: datetime) -> None:
+def _require_draft(close: InvoiceClose, *, now: datetime) -> list[gateway.StripeDict]:
     """
-    Ask Stripe, before lines are written, whether the draft is still one and in our hands.
+    Ask Stripe, before lines are written, whether the draft is still one and in our hands; return its lines.
 
     A close may be taken up again hours later, after somebody finalised the draft or turned Stripe's own finalisation
     on again; lines written for it then would never be charged. Raises CloseHeld.
@@ -154,11 +163,13 @@ def _require_draft(close: InvoiceClose, *, now: datetime) -> None:
         )
     if fetched["status"] != "draft":
         raise CloseHeld(FINALIZED_ELSEWHERE.format(status=fetched["status"]))
+    return readers.all_lines(fetched)
 
 
 def _push(close: InvoiceClose, now: datetime) -> str:
-    """ACCRUED → ITEMS_PUSHED: our lines onto the draft, in calls that are each made once."""
-    lines = list(close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE).select_related("period").order_by("position"))
+    """ACCRUED → ITEMS_PUSHED: our lines onto the draft, in calls that are each made once; the others to the meters."""
+    ours = close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE)
+    lines = list(ours.filter(metered_price=None).select_related("period").order_by("position"))
     for start in range(0, len(lines), LINES_PER_CALL_MAX):
         chunk = lines[start : start + LINES_PER_CALL_MAX]
         outbox.perform(
@@ -168,8 +179,10 @@ def _push(close: InvoiceClose, now: datetime) -> str:
             params={"lines": [_line_params(line) for line in chunk]},
             now=now,
         )
+    sent = metered_usage.send_last(close, now=now)
+    detail = f"{len(lines)} lines" + (f", {sent} meter events" if sent else "")
     with transaction.atomic():
-        return _finish_step(close, Step.ITEMS_PUSHED, now=now, detail=f"{len(lines)} lines")
+        return _finish_step(close, Step.ITEMS_PUSHED, now=now, detail=detail)
 
 
 def _line_params(line: InvoiceLine) -> dict[str, object]:
@@ -191,14 +204,22 @@ def _verify(close: InvoiceClose, now: datetime) -> str:
     """
     ITEMS_PUSHED → VERIFIED: every line is there once, at our amount, and nothing else but the expected fee.
 
-    An invoice of our making carries no fee of the next period.
+    An invoice of our making carries no fee of the next period. A draft may show usage of meters as it was when it was
+    made: that it is as we wrote it, Stripe's summaries say.
     """
+    metered_usage.send_last(close, now=now)  # what a report said meanwhile does not count is sent again
+    behind = metered_usage.require_counted_at_stripe(close, now=now)
+    if behind is not None:
+        raise CloseWaits(behind.words, wait=WAIT_FOR_METERS)
     fetched, stripe_lines = readers.invoice_with_lines(close.invoice.stripe_invoice_id)
-    rows = {str(line.pk): line for line in close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE)}
+    written = close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE).select_related("metered_price")
+    rows = {str(line.pk): line for line in written}
+    metered = metered_usage.expected_lines(rows, stripe_lines)
     found = differences(
         invoice=fetched,
         stripe_lines=stripe_lines,
-        ours={key: row.amount_minor for key, row in rows.items()},
+        ours={key: row.amount_minor for key, row in rows.items() if row.metered_price_id is None},
+        metered=metered,
         fees=_expected_fees(_period(close)) if _is_of_cycle(close) else [],
         currency=close.invoice.currency,
     )
@@ -206,14 +227,20 @@ def _verify(close: InvoiceClose, now: datetime) -> str:
         found += _seats_not_allowed(_period(close))
     if found:
         raise CloseHeld("; ".join(found))
+    of_meters = {row.metered_price.stripe_price_id: row for row in rows.values() if row.metered_price is not None}
+    shown = 0
     for line in stripe_lines:
-        if line_key(line):
-            rows[line_key(line)].stripe_line_id = line["id"]
+        row = rows[line_key(line)] if line_key(line) else of_meters.get(price_of_line(line))
+        shown += int(line["amount"]) if price_of_line(line) in metered else 0
+        if row is not None:
+            row.stripe_line_id = line["id"]
+    # The gate looks at this total, and it is what we let out: what meters bring is shown when it is final.
+    total = fetched["total"] - shown + sum(metered.values())
     with transaction.atomic():
-        # The gate looks at this total, and it is what we let out.
-        Invoice.objects.filter(pk=close.invoice_id, status=Invoice.Status.DRAFT).update(total_minor=fetched["total"])
+        Invoice.objects.filter(pk=close.invoice_id, status=Invoice.Status.DRAFT).update(total_minor=total)
         InvoiceLine.objects.bulk_update(rows.values(), ["stripe_line_id"])
-        return _finish_step(close, Step.VERIFIED, now=now, detail=_total_text(fetched, close.invoice))
+        detail = _total_text({"total": total}, close.invoice)
+        return _finish_step(close, Step.VERIFIED, now=now, detail=detail)
 
 
 def _expected_fees(period: BillingPeriod) -> list[ExpectedFee]:

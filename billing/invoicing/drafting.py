@@ -17,6 +17,7 @@ from billing.invoicing.lines import (
     late_line,
     usage_line,
 )
+from billing.invoicing.metered.models import MeteredPrice
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.rounding import from_minor
@@ -33,14 +34,26 @@ from billing.subscriptions.operations import close_period
 Kind = InvoiceLine.Kind
 
 
-def write_lines(*, invoice: Invoice, period: BillingPeriod, now: datetime) -> list[InvoiceLine]:
+def write_lines(
+    *,
+    invoice: Invoice,
+    period: BillingPeriod,
+    metered: Mapping[int, MeteredPrice] | None = None,
+    now: datetime,
+) -> list[InvoiceLine]:
     """
     Accrue the period to the end, write its lines and close it; usage of earlier periods on no invoice yet comes after.
+
+    `metered` are, by rate, the prices of the period whose usage Stripe's meters bring onto the draft: their lines say
+    so, and are not pushed. What comes to less than nothing Stripe would bill as nothing: it goes as a line.
 
     Raises RatingError when usage has no price: nothing is written then.
     """
     accrual = _settle(period, now=now)
     rows = _rows(invoice, period, accrual, _usage_lines(period, invoice.currency), after=0)
+    for row in rows:
+        if row.rate_id is not None and row.amount_minor >= 0:
+            row.metered_price = (metered or {}).get(row.rate_id)
     for earlier in list(queries.earlier_periods_to_settle(period)):
         is_part = queries.is_part_of_a_cycle(earlier)
         settled = _settle(earlier, now=now)

@@ -18,6 +18,10 @@ class Invoice(models.Model):
         VOID = "void", "Void"
         UNCOLLECTIBLE = "uncollectible", "Uncollectible"
 
+    class TakenOver(models.TextChoices):
+        OPEN = "open", "Open when the account was taken over"
+        SETTLED = "settled", "Settled before the account was taken over"
+
     stripe_invoice_id = models.CharField(max_length=255, unique=True)
     customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="invoices")
     subscription = models.ForeignKey(
@@ -51,6 +55,15 @@ class Invoice(models.Model):
     ending_balance_minor = models.BigIntegerField(null=True, help_text="The same after finalisation.")
     attempt_count = models.PositiveIntegerField(default=0)
     next_payment_attempt_at = models.DateTimeField(null=True)
+    taken_over = models.CharField(
+        max_length=8,
+        choices=TakenOver,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Not empty: made before the cut of the takeover. One that was settled by then is history, without an"
+        " entry.",
+    )
     created_at = models.DateTimeField(help_text="When Stripe made the draft.")
     due_at = models.DateTimeField(null=True, help_text="Stripe's due date; empty: due as soon as it is finalised.")
     finalized_at = models.DateTimeField(null=True)
@@ -81,6 +94,7 @@ class InvoiceLine(models.Model):
         FEE = "fee", "Subscription fee"
         ONE_OFF = "one_off", "One-off"
         PREPAID = "prepaid", "Prepaid credit"
+        BROUGHT_IN = "brought_in", "Billed before the takeover"
 
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="lines")
     kind = models.CharField(max_length=20, choices=Kind)
@@ -93,6 +107,13 @@ class InvoiceLine(models.Model):
         null=True,
         related_name="+",
         help_text="The latest accrual of the period when the line was made; later ones are not in it.",
+    )
+    metered_price = models.ForeignKey(
+        "billing.MeteredPrice",
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="lines",
+        help_text="Stripe's meter brought it onto the invoice, and no line of ours was pushed.",
     )
     description = models.CharField(max_length=500)
     quantity = models.DecimalField(max_digits=38, decimal_places=12)
@@ -121,6 +142,12 @@ class InvoiceLine(models.Model):
                 name="billing_line_usage_names_its_source",
                 condition=~Q(kind="usage") | Q(period__isnull=False, rate__isnull=False, accrual__isnull=False),
             ),
+            # Stripe bills a meter below zero as nothing.
+            models.CheckConstraint(
+                name="billing_line_metered_usage",
+                condition=Q(metered_price=None) | Q(kind="usage", amount_minor__gte=0),
+            ),
+            models.UniqueConstraint(name="billing_line_metered_once", fields=("invoice", "metered_price")),
             models.CheckConstraint(
                 name="billing_line_coverage_is_free",
                 condition=~Q(kind="coverage") | Q(amount_minor=0, exact_amount=0, rounding=0),
@@ -184,7 +211,9 @@ class CreditNote(models.Model):
     issued_at = models.DateTimeField()
     voided_at = models.DateTimeField(null=True)
     unwound_at = models.DateTimeField(null=True)
-    journal_entry_id = models.BigIntegerField(unique=True)
+    journal_entry_id = models.BigIntegerField(
+        unique=True, null=True, help_text="Empty for one of before the takeover that took nothing off an open invoice."
+    )
     projected_at = models.DateTimeField()
 
     class Meta:

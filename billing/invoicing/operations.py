@@ -15,11 +15,11 @@ from billing.customers.operations import lock_customer
 from billing.invoicing import queries
 from billing.invoicing.crediting import project_credit_notes
 from billing.invoicing.holding import held
+from billing.invoicing.metered.closing import fees_among
 from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep
 from billing.invoicing.prepaying import issue_prepaid_grants
 from billing.invoicing.recording import record_lines
 from billing.invoicing.rounding import from_minor
-from billing.invoicing.stripe_lines import is_subscription_fee
 from billing.payments.operations import instant
 from billing.payments.settlement import settle_paid_elsewhere
 from billing.rollouts.moves import take_effect
@@ -28,6 +28,7 @@ from billing.stripe.readers import price_of_line
 from billing.subscriptions.changes import unfollowable
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.operations import bring_awaited_change, open_next_period
+from billing.takeover.cut import cut, is_before
 
 Status, Step = Invoice.Status, InvoiceClose.Step
 StripeDict = dict[str, Any]
@@ -38,6 +39,7 @@ def project_invoice(
     *,
     lines: Sequence[StripeDict],
     notes: Sequence[StripeDict] = (),
+    payments: Sequence[StripeDict] = (),
     subscription: Subscription | None,
     now: datetime,
 ) -> Invoice:
@@ -45,8 +47,9 @@ def project_invoice(
     Bring the row of an invoice up to the state just fetched with all its lines; once finalised, enter it.
 
     `notes` are its credit notes, each with all its lines. They come first: what they took off is neither granted as
-    prepaid credit nor written off. A state that lies behind the recorded one changes nothing. Raises NotYetKnown for an
-    unknown customer, ProjectionRefused for a line or total that cannot be explained, and LedgerError.
+    prepaid credit nor written off. `payments` are Stripe's invoice payments of one that was given up and has ended
+    (`readers.payments_after_giving_up`). A state that lies behind the recorded one changes nothing. Raises NotYetKnown
+    for an unknown customer, ProjectionRefused for a line or total that cannot be explained, and LedgerError.
     """
     customer = Customer.objects.filter(stripe_customer_id=fetched["customer"]).first()
     if customer is None:
@@ -59,12 +62,15 @@ def project_invoice(
         raise ProjectionRefused(f"invoice {fetched['id']} is in {fetched['currency']}, not {customer.currency}")
     was_entered = known is not None and known.finalized_at is not None
     is_newly_void = fetched["status"] == Status.VOID and (known is None or known.status != Status.VOID)
+    was_asked_for = known is None or known.status in (Status.DRAFT, Status.OPEN)
     invoice = known or Invoice(
         stripe_invoice_id=fetched["id"],
         billing_reason=fetched["billing_reason"] or "",
         currency=customer.currency,
         created_at=instant(fetched["created"]),
     )
+    if known is None:
+        invoice.taken_over = _side_of_cut(fetched, cut_at=cut())
     # Stripe knows nothing of the subscription that an invoice of our making is about.
     invoice.subscription = subscription or invoice.subscription
     invoice.customer, invoice.projected_at = customer, now
@@ -73,25 +79,49 @@ def project_invoice(
     invoice.save()
     if invoice.finalized_at is None:
         return invoice
+    if invoice.taken_over == Invoice.TakenOver.SETTLED:
+        if not was_entered:
+            record_lines(invoice, lines)
+        project_credit_notes(invoice, notes, now=now)
+        return invoice
     if not was_entered or is_newly_void:
         _enter(invoice, lines, now=now)
     project_credit_notes(invoice, notes, now=now)
     issue_prepaid_grants(invoice, now=now)
     settle_paid_elsewhere(invoice, fetched, now=now)
+    if was_asked_for:
+        _enter_unseen_write_off(invoice, fetched, notes, payments, now=now)
     _settle_write_off(invoice, fetched, now=now)
     return invoice
+
+
+def _side_of_cut(fetched: StripeDict, *, cut_at: datetime | None) -> str:
+    """What of a takeover an invoice is that is not known yet: nothing for one that Stripe made after the cut."""
+    if not is_before(instant(fetched["created"]), cut_at):
+        return ""
+    moments = fetched["status_transitions"]
+    ended_at = moments.get("paid_at") or moments.get("voided_at")
+    is_settled = fetched["status"] in (Status.PAID, Status.VOID) and is_before(instant(ended_at), cut_at)
+    return Invoice.TakenOver.SETTLED if is_settled else Invoice.TakenOver.OPEN
 
 
 def _enter(invoice: Invoice, stripe_lines: Sequence[StripeDict], *, now: datetime) -> None:
     """Post the finalisation, and its reversal when the invoice is void. The entry's key makes it once."""
     assert invoice.finalized_at is not None
     lines = record_lines(invoice, stripe_lines)
+    finalized_at = _not_before_cut(invoice, invoice.finalized_at)
     try:
-        entry = post_invoice_finalized(invoice=invoice, lines=lines, finalized_at=invoice.finalized_at, recorded_at=now)
+        entry = post_invoice_finalized(invoice=invoice, lines=lines, finalized_at=finalized_at, recorded_at=now)
     except UnexplainedTotal as unexplained:
         raise ProjectionRefused(str(unexplained)) from unexplained
     if invoice.voided_at is not None and entry is not None:
         post_invoice_voided(finalized=entry, invoice=invoice, voided_at=invoice.voided_at, recorded_at=now)
+
+
+def _not_before_cut(invoice: Invoice, at: datetime) -> datetime:
+    """When a fact about an invoice counts in the books: one that was taken over is first in them at the cut."""
+    cut_at = cut() if invoice.taken_over else None
+    return at if cut_at is None else max(at, cut_at)
 
 
 def _settle_write_off(invoice: Invoice, fetched: StripeDict, *, now: datetime) -> None:
@@ -118,9 +148,44 @@ def _settle_write_off(invoice: Invoice, fetched: StripeDict, *, now: datetime) -
         still = from_minor(given_up, invoice.currency)
         post_recovered(**entry, still_written_off=still, occurred_at=ended_at)
     else:
-        post_written_off(**entry, occurred_at=instant(fetched["status_transitions"]["marked_uncollectible_at"]))
+        marked_at = instant(fetched["status_transitions"]["marked_uncollectible_at"])
+        post_written_off(**entry, occurred_at=_not_before_cut(invoice, marked_at))
     invoice.written_off_minor = given_up
     invoice.save(update_fields=["written_off_minor"])
+
+
+def _enter_unseen_write_off(
+    invoice: Invoice,
+    fetched: StripeDict,
+    notes: Sequence[StripeDict],
+    payments: Sequence[StripeDict],
+    *,
+    now: datetime,
+) -> None:
+    """
+    Give up, as of when Stripe did, what an invoice asked for that was ended before we looked again.
+
+    The books then tell the same of it whether its events came one by one or only the last of them. What was given up is
+    what has ended it since: payments, credit notes before payment, and at a void the rest.
+    """
+    marked_at = fetched["status_transitions"]["marked_uncollectible_at"]
+    if marked_at is None or invoice.status not in (Status.PAID, Status.VOID):
+        return
+    paid = [one for one in payments if (one["status_transitions"]["paid_at"] or 0) >= marked_at]
+    given_up = sum(one["amount_paid"] or 0 for one in paid)
+    given_up += sum(one["pre_payment_amount"] for one in notes if one["created"] >= marked_at)
+    given_up += invoice.amount_remaining_minor + invoice.paid_off_stripe_minor
+    if given_up <= 0:
+        return
+    post_written_off(
+        invoice_id=invoice.stripe_invoice_id,
+        customer_key=invoice.customer.customer_key,
+        amount=from_minor(given_up, invoice.currency),
+        currency=invoice.currency,
+        occurred_at=_not_before_cut(invoice, instant(marked_at)),
+        recorded_at=now,
+    )
+    invoice.written_off_minor = given_up
 
 
 def begin_close(
@@ -145,7 +210,7 @@ def begin_close(
     existing = InvoiceClose.objects.filter(invoice=invoice).first()
     if existing is not None:
         return existing
-    fees = [line for line in lines if is_subscription_fee(line)]
+    fees = fees_among(lines)
     if not fees or invoice.subscription_id is None:
         raise ProjectionRefused(f"{invoice.stripe_invoice_id} bills a cycle and has no subscription fee")
     bounds = fees[0]["period"]

@@ -10,6 +10,7 @@ from django.db.models import Max, Q
 
 from billing.admin_links import list_url, page_url
 from billing.invoicing import late_page
+from billing.invoicing.metered import page as metered_page
 from billing.invoicing.models import CreditNote, Invoice, InvoiceClose, InvoiceLine
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.page_actions import actions_of
@@ -34,11 +35,15 @@ def is_past_due(invoice: Invoice) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LineRow:
-    """A line, where it is explained ("" for a line of no usage), and the accruals it sums up, price by price."""
+    """
+    A line, where it is explained ("" for a line of no usage), the accruals it sums up, price by price, and the meter
+    events that brought it, if Stripe's meter did.
+    """
 
     line: InvoiceLine
     explanation_url: str
     why_url: str
+    events_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,10 @@ def sections(*, invoice: Invoice, may: Callable[[str], bool], now: datetime) -> 
     """Everything the template needs, by name. A section the reader may not see is None."""
     found = _lines_of(invoice)
     billed_before = _billed_before(invoice, found)
-    lines = [LineRow(line, _explanation_url(line), _why_url(line, billed_before)) for line in found]
+    lines = [
+        LineRow(line, _explanation_url(line), _why_url(line, billed_before), metered_page.events_url(line))
+        for line in found
+    ]
     return {
         "invoice": invoice,
         "is_past_due": is_past_due(invoice),
@@ -78,6 +86,7 @@ def sections(*, invoice: Invoice, may: Callable[[str], bool], now: datetime) -> 
         "credit_notes": _credit_notes_of(invoice) if may("billing.view_creditnote") else None,
         "payments": _payments_of(invoice) if may("billing.view_payment") else None,
         "events": _events_about(invoice) if may("billing.view_inboxevent") else None,
+        "metered": metered_page.of_invoice(invoice) if may("billing.view_meteredevent") else None,
         "late_usage": late_page.of_invoice(invoice) if may("billing.view_lateusage") else None,
     }
 

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from billing.invoicing.metered.closing import metered_prices_of
 from billing.invoicing.models import Invoice, InvoiceLine, PrepaidPurchase
 from billing.invoicing.rounding import from_minor
 from billing.invoicing.stripe_lines import UnreadableTerms, charges_of, kind_of, line_key, prepaid_terms
 from billing.payments.operations import instant
 from billing.stripe.errors import ProjectionRefused
+from billing.stripe.readers import price_of_line
 from billing.subscriptions.models import BillingPeriod
 
 Kind = InvoiceLine.Kind
@@ -16,6 +18,7 @@ DEFAULT_DESCRIPTIONS = {
     Kind.FEE: "Subscription fee",
     Kind.ONE_OFF: "One-off charge",
     Kind.PREPAID: "Prepaid credit",
+    Kind.BROUGHT_IN: "Billed before the takeover",
 }
 LEARNED = ("discount_minor", "exclusive_tax_minor", "inclusive_tax_minor")
 
@@ -26,17 +29,24 @@ def record_lines(invoice: Invoice, stripe_lines: Sequence[StripeDict]) -> list[I
 
     Raises ProjectionRefused for a line of unknown kind, one not as we wrote it, and one of ours that is missing.
     """
-    rows = list(invoice.lines.all())
+    rows = list(invoice.lines.select_related("metered_price"))
     recorded = {row.stripe_line_id: row for row in rows if row.stripe_line_id}
     # A one-off that somebody wrote at Stripe is a row only once it is recorded; then it has Stripe's id.
     written = (Kind.USAGE, Kind.COVERAGE, Kind.ONE_OFF)
     ours = {str(row.pk): row for row in rows if row.kind in written}
+    by_meter = {row.metered_price.stripe_price_id: row for row in rows if row.metered_price is not None}
+    metered = metered_prices_of(stripe_lines)
     present: list[InvoiceLine] = []
     added: list[InvoiceLine] = []
     position = max((row.position for row in rows), default=0)
     for line in stripe_lines:
         row = recorded.get(line["id"]) or ours.get(line_key(line))
-        kind = None if line_key(line) else kind_of(line)
+        if price_of_line(line) in metered and not invoice.taken_over:
+            row = by_meter.get(price_of_line(line))
+            if row is None and not line["amount"]:
+                continue  # Stripe shows a price that was not used, or whose usage went as a line
+        kind = None if line_key(line) or price_of_line(line) in metered else kind_of(line)
+        kind = Kind.BROUGHT_IN if invoice.taken_over else kind
         if row is None and kind is not None:
             added.append(_new_row(invoice, line, kind, position=position + len(added) + 1))
         elif row is None or row.amount_minor != line["amount"] or row in present:

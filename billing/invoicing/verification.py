@@ -33,17 +33,21 @@ def differences(
     ours: Mapping[str, int],
     fees: Sequence[ExpectedFee],
     currency: str,
+    metered: Mapping[str, int] | None = None,
 ) -> list[str]:
     """
     Say how the draft differs from what it must be; nothing means it may be finalised.
 
     `ours` maps the id of each line we pushed to its amount in minor units; `fees` are the plan's and its add-ons'.
+    `metered` maps Stripe's id of each of our metered prices to what it must charge; the amount on a draft may be an
+    older one, and Stripe's summaries say what it will be, so each that charges something has a line there, once.
     Discount, tax, prorations of the fee and lines whose metadata say what they are may be there; the total must be what
     all these come to.
     """
     found: list[str] = []
     seen: list[str] = []
     found_fees: list[StripeDict] = []
+    found_metered: list[StripeDict] = []
     # What may be on the invoice besides our amounts and the fee's, in minor units.
     added = 0
     for line in stripe_lines:
@@ -52,6 +56,9 @@ def differences(
             seen.append(key)
             found += _of_ours(line, ours.get(key))
             added += net_of(line) - line["amount"]
+        elif price_of_line(line) in (metered or {}):
+            found_metered.append(line)
+            added += net_of(line)
         elif is_subscription_fee(line):
             found_fees.append(line)
             added += net_of(line) - line["amount"]
@@ -63,6 +70,7 @@ def differences(
     found += [f"our line {key} is not on the invoice" for key in ours if key not in seen]
     found += [f"our line {key} is on the invoice {seen.count(key)} times" for key in ours if seen.count(key) > 1]
     found += _of_fees(found_fees, fees)
+    found += _of_meters(found_metered, metered or {})
     expected_total = sum(ours.values()) + sum(fee.amount_minor for fee in fees) + added
     if invoice["total"] != expected_total:
         found.append(f"the total is {invoice['total']} instead of {expected_total}")
@@ -89,6 +97,22 @@ def _of_ours(line: StripeDict, expected: int | None) -> list[str]:
     if line["amount"] != expected:
         return [f"our line {line_key(line)} charges {line['amount']} instead of {expected}"]
     return []
+
+
+def _of_meters(lines: list[StripeDict], expected: Mapping[str, int]) -> list[str]:
+    """Each metered price that charges something has its line, once; one of a removed item charges nothing any more."""
+    plain = [price_of_line(line) for line in lines if is_subscription_fee(line)]
+    found = [
+        f"usage of price {price_of_line(line)} is billed apart ({line['description']}, {line['amount']}): its item was"
+        " removed from the subscription at Stripe while its meter still counted usage"
+        for line in lines
+        if not is_subscription_fee(line) and line["amount"]
+    ]
+    return found + [
+        f"there are {plain.count(price_id)} lines of the metered price {price_id}, which is to charge {amount}"
+        for price_id, amount in expected.items()
+        if plain.count(price_id) > 1 or (amount and not plain.count(price_id))
+    ]
 
 
 def _of_fees(fees: list[StripeDict], expected: Sequence[ExpectedFee]) -> list[str]:

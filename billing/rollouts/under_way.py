@@ -13,6 +13,7 @@ from billing.catalog.models import PlanVersion
 from billing.rollouts.models.rollouts import RolloutMove
 from billing.stripe import gateway, outbox, readers
 from billing.stripe.models import OutboxIntent
+from billing.subscriptions.at_stripe import metered_changes
 from billing.subscriptions.models import Subscription
 
 StripeDict = dict[str, Any]
@@ -43,6 +44,7 @@ def price_change(
             items += [{"id": own["id"], "deleted": True}] if own is not None else []
         elif row.plan_version.plan_id in before and own is None:
             items.append({"price": row.plan_version.stripe_price_id, "quantity": row.seats})
+    items += metered_changes(fetched, new)
     return {"items": items, "proration_behavior": "none"}
 
 

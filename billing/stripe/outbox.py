@@ -117,7 +117,7 @@ def carry_on(intent: OutboxIntent, doer: Doer) -> StripeDict:
     """Go on with an intent from before, as `perform` does when it is repeated. Raises as it does."""
     operation = writes.OPERATIONS[intent.operation]
     if intent.state == State.SUCCEEDED:
-        return gateway.retrieve(operation.retrieve_path.format(id=intent.stripe_object_id))
+        return _as_it_is_now(operation, {operation.named_by: intent.stripe_object_id})
     if intent.state == State.REFUSED:
         code, _, message = intent.error.partition(": ")
         raise StripeRefused(code=code, message=message)
@@ -139,7 +139,9 @@ def carry_on(intent: OutboxIntent, doer: Doer) -> StripeDict:
 
 def _as_it_is_now(operation: Operation, answered: StripeDict) -> StripeDict:
     """The object fetched: a key that was sent before answers with what the object was then."""
-    return gateway.retrieve(operation.retrieve_path.format(id=answered["id"]))
+    if not operation.retrieve_path:
+        return {"id": answered[operation.named_by], **answered}
+    return gateway.retrieve(operation.retrieve_path.format(id=answered[operation.named_by]))
 
 
 def is_past_memory(intent: OutboxIntent, *, now: datetime) -> bool:
@@ -220,7 +222,7 @@ def _send(intent: OutboxIntent, operation: Operation, doer: Doer) -> Answer:
         doer,
         Outcome.SUCCEEDED,
         state=State.SUCCEEDED,
-        object_id=str(answer.data["id"]),
+        object_id=str(answer.data[operation.named_by]),
         request_id=answer.request_id,
         asked_ns=asked_ns,
     )

@@ -200,6 +200,12 @@ def _give_new_key(intent: OutboxIntent, doer: Doer) -> None:
 def _compare(intent: OutboxIntent, doer: Doer) -> Redriven:
     """What Stripe has now beside what was asked for. Recorded; changes nothing on either side."""
     operation = writes.OPERATIONS[intent.operation]
+    if not operation.retrieve_path:
+        found = operation.find(str(intent.pk), intent.target, intent.params) if operation.find is not None else None
+        outcome = Outcome.COMPARED if found is not None else Outcome.DIFFERS
+        outbox.record(intent, doer, outcome, state=State.SUCCEEDED)
+        said = "Stripe counts it." if found is not None else "Stripe does not show it (yet)."
+        return Redriven(outcome, f"It was carried out before; nothing was sent. {said}")
     now_there = gateway.retrieve(operation.retrieve_path.format(id=intent.stripe_object_id))
     is_same = shows(now_there, _kept_by_object(intent.params, now_there))
     outcome = Outcome.COMPARED if is_same else Outcome.DIFFERS

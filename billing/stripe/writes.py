@@ -104,6 +104,24 @@ def _find_meter(intent_id: str, target: str, params: StripeDict) -> StripeDict |
     return next((meter for meter in active if meter["event_name"] == params["event_name"]), None)
 
 
+def _find_meter_event(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
+    """
+    By the summary of its own minute on the meter `target`: events cannot be fetched, and identifiers are forgotten
+    after a day. Nobody else sends to this meter, and no two events of ours for a customer have the same minute.
+    """
+    start = int(params["timestamp"])
+    summaries = listed(
+        f"/v1/billing/meters/{target}/event_summaries",
+        customer=params["payload"]["stripe_customer_id"],
+        start_time=start,
+        end_time=start + 60,
+    )
+    counted = sum(int(summary["aggregated_value"]) for summary in summaries)
+    if counted != int(params["payload"]["value"]):
+        return None
+    return {**params, "id": params["identifier"]}
+
+
 def _find_attached(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
     method = retrieve(f"/v1/payment_methods/{target}")
     return method if id_of(method.get("customer")) == params["customer"] else None
@@ -147,6 +165,8 @@ class Operation:
     marks: str = ""
     overwrites: bool = False
     method: str = "post"
+    # The field of the answer that names what was made; without a `retrieve_path` that cannot be fetched again.
+    named_by: str = "id"
 
     @property
     def has_key_memory(self) -> bool:
@@ -178,6 +198,7 @@ OPERATIONS: dict[str, Operation] = {
     "meters.reactivate": Operation(
         "/v1/billing/meters/{target}/reactivate", "/v1/billing/meters/{id}", _find_meter_as("active")
     ),
+    "meter_events.create": Operation("/v1/billing/meter_events", "", _find_meter_event, named_by="identifier"),
     "prices.create": Operation("/v1/prices", "/v1/prices/{id}", _find_price, "object"),
     "prices.update": _update("/v1/prices/{target}", "/v1/prices/{id}"),
     "subscriptions.create": Operation("/v1/subscriptions", "/v1/subscriptions/{id}", _find_subscription, "object"),

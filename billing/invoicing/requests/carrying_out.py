@@ -85,10 +85,12 @@ def _void(asked: InvoiceRequest, *, now: datetime) -> None:
             if gateway.retrieve(path)["status"] != "void":
                 raise
     fetched, lines = readers.invoice_with_lines(invoice.stripe_invoice_id)
-    notes = readers.credit_notes_of(fetched)
+    notes, payments = readers.credit_notes_of(fetched), readers.payments_after_giving_up(fetched)
     with transaction.atomic():
         lock_customer(customer_id=asked.customer_id)
-        projected = project_invoice(fetched, lines=lines, notes=notes, subscription=invoice.subscription, now=now)
+        projected = project_invoice(
+            fetched, lines=lines, notes=notes, payments=payments, subscription=invoice.subscription, now=now
+        )
         outcome = _settle_usage(asked, projected, now=now)
         _finish(asked, State.DONE, outcome, now=now)
 

@@ -8,6 +8,9 @@ from unfold.decorators import display
 
 from billing.admin_links import NOTHING, link, list_url, page_link
 from billing.money_text import minor_text
+from billing.payments.bank.filters import AtBankFilter
+from billing.payments.bank.matches import MATCH
+from billing.payments.bank.showing import payout_sections
 from billing.payments.models import BalanceTransaction, CustomerBalanceTransaction, Dispute, Payment, Payout, Refund
 from billing.payments.refunding.left import left_of
 from billing.payments.refunding.operations import REQUEST
@@ -182,9 +185,10 @@ class RefundAdmin(OfPaymentAdmin):
 @admin.register(Payout)
 class PayoutAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "amount", "status_label", "occurred_at", "expected_at", "arrived_at", "failure_message")
-    list_filter = ("status",)
-    search_fields = ("=stripe_payout_id",)
-    search_help_text = "An id at Stripe, po_…"
+    list_filter = ("status", AtBankFilter)
+    search_fields = ("=stripe_payout_id", "=trace_id")
+    search_help_text = "An id at Stripe, po_…, or its trace id"
+    change_form_outer_before_template = "admin/billing/bank/payout.html"
     fields = (
         "amount",
         "status_label",
@@ -192,12 +196,24 @@ class PayoutAdmin(ReadOnlyAdmin):
         "failure_code",
         "failure_message",
         "stripe_object",
+        "trace_id",
+        "statement_descriptor",
         "occurred_at",
         "expected_at",
         "arrived_at",
         "returned_at",
         "projected_at",
     )
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        payout = self.get_object(request, object_id)
+        shown: dict[str, Any] = {}
+        if payout is not None and self.has_view_permission(request, payout):
+            shown = payout_sections(payout) | {"may_match": request.user.has_perm(MATCH)}
+        response: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
+        return response
 
     @display(description="Amount", ordering="amount_minor")
     def amount(self, payout: Payout) -> str:

@@ -1,9 +1,11 @@
 """Every check, in the order in which one cent passes through them: the first that parts is where to look."""
 
 from billing.reconciliation import (
+    bank_checks,
     invoice_checks,
     ledger_checks,
     manual_entry_checks,
+    metered_checks,
     money_checks,
     proof_checks,
     receivable_checks,
@@ -26,10 +28,12 @@ CHECKS: dict[str, Check] = {
     "receivable_invoices": receivable_checks.receivable_invoices,
     "events_inbox": stripe_checks.events_inbox,
     "ledger_stripe_invoices": stripe_checks.ledger_stripe_invoices,
+    "metered_stripe": metered_checks.metered_stripe,
     "ledger_stripe_customers": stripe_checks.ledger_stripe_customers,
     "changes_invoiced": subscription_checks.changes_invoiced,
     "stripe_balance": stripe_checks.stripe_balance,
     "stripe_money": money_checks.stripe_money,
+    "bank_lines": bank_checks.bank_lines,
     "clearing_accounts": money_checks.clearing_accounts,
     "ledger_balanced": ledger_checks.ledger_balanced,
     "identity": ledger_checks.identity,

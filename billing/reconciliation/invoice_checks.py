@@ -13,7 +13,14 @@ WITH line AS (
     SELECT i.currency, l.kind, l.amount_minor - l.inclusive_tax_minor AS net, l.inclusive_tax_minor AS within,
            l.exclusive_tax_minor + l.inclusive_tax_minor AS tax, l.discount_minor AS discount
       FROM billing_invoiceline l JOIN billing_invoice i ON i.id = l.invoice_id
-     WHERE i.status NOT IN ('draft', 'void')
+     WHERE i.status NOT IN ('draft', 'void') AND i.taken_over = ''
+), opened AS (
+    SELECT currency, sum(total_minor) AS minor FROM billing_invoice
+     WHERE status NOT IN ('draft', 'void') AND taken_over = 'open' GROUP BY 1
+     UNION ALL
+    SELECT currency, -sum(pre_payment_minor) FROM billing_creditnote
+     WHERE unwound_at IS NULL AND journal_entry_id IS NOT NULL
+       AND issued_at <= (SELECT as_of FROM billing_takeover) GROUP BY 1
 ), credited AS (
     SELECT n.currency, l.amount_minor - l.inclusive_tax_minor AS net,
            l.exclusive_tax_minor + l.inclusive_tax_minor AS tax, l.discount_minor AS discount,
@@ -21,7 +28,7 @@ WITH line AS (
       FROM billing_creditnoteline l
       JOIN billing_creditnote n ON n.id = l.credit_note_id
       LEFT JOIN billing_latecorrection t ON t.credit_note_id = n.id
-     WHERE n.unwound_at IS NULL
+     WHERE n.unwound_at IS NULL AND n.issued_at > coalesce((SELECT as_of FROM billing_takeover), '-infinity')
 ), said AS (
     SELECT currency, 'revenue:subscription' AS what, sum(net) AS minor FROM line WHERE kind = 'fee' GROUP BY 1
     UNION ALL SELECT currency, 'revenue:other', sum(net) FROM line WHERE kind = 'one_off' GROUP BY 1
@@ -33,6 +40,7 @@ WITH line AS (
     UNION ALL SELECT currency, 'contra:promotions', sum(discount) FROM credited GROUP BY 1
     UNION ALL SELECT currency, 'given back', -sum(net + within_usage) FROM credited GROUP BY 1
     UNION ALL SELECT currency, 'revenue:usage', sum(within_usage) FROM credited GROUP BY 1
+    UNION ALL SELECT currency, 'opening', minor FROM opened
 )
 SELECT currency, what, sum(minor) FROM said GROUP BY 1, 2
 """

@@ -299,14 +299,22 @@ WITH moved AS (
 ), asked AS (
     SELECT customer_id, currency, sum(total_minor) FILTER (WHERE status <> 'void') AS total_minor,
            sum(paid_off_stripe_minor) AS elsewhere_minor, sum(written_off_minor) AS written_off_minor
-      FROM billing_invoice WHERE status <> 'draft' GROUP BY 1, 2
+      FROM billing_invoice WHERE status <> 'draft' AND taken_over <> 'settled' GROUP BY 1, 2
 ), paid AS (
-    SELECT customer_id, currency, sum(amount_minor) AS paid_minor
-      FROM billing_payment WHERE status = 'succeeded' AND invoice_id IS NOT NULL GROUP BY 1, 2
+    SELECT p.customer_id, p.currency, sum(p.amount_minor) AS paid_minor
+      FROM billing_payment p JOIN billing_invoice i ON i.id = p.invoice_id AND i.taken_over <> 'settled'
+     WHERE p.status = 'succeeded' GROUP BY 1, 2
 ), given_back AS (
-    SELECT p.customer_id, r.currency, sum(r.amount_minor) AS refunded_minor
-      FROM billing_refund r JOIN billing_payment p ON p.id = r.payment_id
-     WHERE r.sent_at IS NOT NULL AND r.returned_at IS NULL GROUP BY 1, 2
+    -- What left before a takeover is history; what of that came back after it is owed again.
+    SELECT p.customer_id, r.currency, sum(CASE WHEN left_before THEN -r.amount_minor ELSE r.amount_minor END)
+           AS refunded_minor
+      FROM billing_refund r
+      JOIN billing_payment p ON p.id = r.payment_id
+     CROSS JOIN (SELECT coalesce((SELECT as_of FROM billing_takeover), '-infinity') AS as_of) cut
+     CROSS JOIN LATERAL (SELECT coalesce(r.sent_at <= cut.as_of, false) AS left_before) side
+     WHERE CASE WHEN left_before THEN r.returned_at > cut.as_of
+                ELSE r.sent_at IS NOT NULL AND r.returned_at IS NULL END
+     GROUP BY 1, 2
 )
 SELECT c.customer_key, coalesce(c.stripe_customer_id, ''), c.currency,
        coalesce(asked.total_minor, 0), coalesce(ledger.by_payment, 0), coalesce(ledger.elsewhere, 0),

@@ -16,6 +16,7 @@ from billing.payments.models import Dispute, Payout, Refund
 from billing.reconciliation.comparison import Agreed, Findings, Pair, Scope
 from billing.reconciliation.minor_units import in_units
 from billing.reconciliation.queries import rows
+from billing.reconciliation.stripe_checks import after_the_cut
 from billing.stripe import gateway
 from billing.stripe.gateway import StripeDict
 from billing.stripe.seconds import second_from
@@ -112,6 +113,7 @@ def _open_story(story: Story) -> Pair:
 
 def stripe_money(scope: Scope) -> Findings:
     """Every refund, dispute and payout Stripe lists of the range against ours: there, with its amount and status."""
+    scope = after_the_cut(scope)
     within = {"gte": second_from(scope.range_start), "lt": second_from(scope.range_end)}
     refunds = (one for one in gateway.listed("/v1/refunds", created=within) if one.get("payment_intent"))
     yield from _compared("refund", refunds, _ours(Refund.objects.filter, "stripe_refund_id", scope))

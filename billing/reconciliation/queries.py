@@ -75,7 +75,7 @@ SELECT accrued.rated, accrued.included, accrued.credited,
 # Left of the identity: documents. Right: the ledger's receivables, by what moved them.
 _MONEY = """
 SELECT (SELECT coalesce(sum(total_minor), 0) FROM billing_invoice
-         WHERE status NOT IN ('draft', 'void') AND currency = %(currency)s),
+         WHERE status NOT IN ('draft', 'void') AND taken_over <> 'settled' AND currency = %(currency)s),
        coalesce(-sum(po.amount) FILTER (
            WHERE je.kind IN ('payment_succeeded', 'payment_applied', 'paid_out_of_band')), 0),
        coalesce(sum(po.amount), 0),

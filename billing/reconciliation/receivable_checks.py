@@ -21,7 +21,7 @@ WITH held AS (
     SELECT c.customer_key, i.currency, i.stripe_invoice_id AS invoice,
            CASE i.status WHEN 'open' THEN i.amount_remaining_minor ELSE 0 END AS minor
       FROM billing_invoice i JOIN billing_customer c ON c.id = i.customer_id
-     WHERE i.status <> 'draft'
+     WHERE i.status <> 'draft' AND i.taken_over <> 'settled'
 )
 SELECT customer_key, currency, invoice, asked.minor, coalesce(held.amount, 0)
   FROM asked FULL JOIN held USING (customer_key, currency, invoice)

@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from itertools import islice
 
+from billing.invoicing.metered.closing import metered_prices_of
 from billing.invoicing.models import Invoice
 from billing.payments.models import BalanceTransaction
 from billing.reconciliation.comparison import Findings, Pair, Scope
@@ -14,6 +16,7 @@ from billing.stripe.gateway import StripeDict
 from billing.stripe.models import InboxEvent
 from billing.stripe.projection import ENABLED_EVENTS
 from billing.stripe.seconds import second_from
+from billing.takeover.cut import cut, left_out
 
 # Looked up together on our side; one page of Stripe's lists.
 PAGE = 100
@@ -26,6 +29,13 @@ def _created(scope: Scope) -> dict[str, int]:
     return {"gte": second_from(scope.range_start), "lt": second_from(scope.range_end)}
 
 
+def after_the_cut(scope: Scope) -> Scope:
+    """The part of the range that is not in the opening of a takeover; what is found there is remembered in `scope`."""
+    cut_at = cut()
+    start = scope.range_start if cut_at is None else max(scope.range_start, cut_at + timedelta(seconds=1))
+    return Scope(start, max(start, scope.range_end), scope.unheard)
+
+
 def _pages(objects: Iterable[StripeDict]) -> Iterator[list[StripeDict]]:
     iterator = iter(objects)
     while page := list(islice(iterator, PAGE)):
@@ -34,6 +44,7 @@ def _pages(objects: Iterable[StripeDict]) -> Iterator[list[StripeDict]]:
 
 def events_inbox(scope: Scope) -> Findings:
     """Every event Stripe lists, of the types we take, reached the inbox and was projected."""
+    scope = after_the_cut(scope)
     waiting = set()
     for page in _pages(gateway.listed_events(ENABLED_EVENTS, created=_created(scope))):
         known = {row.event_id: row for row in InboxEvent.objects.filter(event_id__in=[event["id"] for event in page])}
@@ -74,7 +85,8 @@ def ledger_stripe_invoices(scope: Scope) -> Findings:
         seen.update(invoice["id"] for invoice in page)
         ours = Invoice.objects.filter(stripe_invoice_id__in=[invoice["id"] for invoice in page])
         known = {row.stripe_invoice_id: row for row in ours.select_related("customer").prefetch_related("lines")}
-        for invoice in page:
+        absent = left_out({invoice["customer"] for invoice in page if invoice["id"] not in known})
+        for invoice in (one for one in page if one["customer"] not in absent):
             yield from _invoice_pairs(invoice, known.get(invoice["id"]))
     made = Invoice.objects.filter(created_at__gte=scope.range_start, created_at__lt=scope.range_end)
     # A draft that was deleted there is void here, and was never finalised.
@@ -124,8 +136,14 @@ def _sum(entries: Iterable[StripeDict] | None) -> int:
 
 def _line_pairs(theirs: StripeDict, ours: Invoice, customer_key: str) -> Findings:
     lines = readers.all_lines(theirs)
-    at_stripe = {line["id"]: line["amount"] for line in lines}
     here = {line.stripe_line_id: line.amount_minor for line in ours.lines.all() if line.stripe_line_id}
+    metered = metered_prices_of(lines)
+    # A metered price that nothing was used of, or whose usage went as a line, has a line of nothing there.
+    at_stripe = {
+        line["id"]: line["amount"]
+        for line in lines
+        if line["amount"] or line["id"] in here or readers.price_of_line(line) not in metered
+    }
     unpushed = [line for line in ours.lines.all() if not line.stripe_line_id]
     for line_id in sorted(at_stripe.keys() | here.keys()):
         yield Pair(
@@ -186,7 +204,10 @@ def ledger_stripe_customers(scope: Scope) -> Findings:
             "Stripe's customer balance moved without an entry here, or an entry was made without it.",
             customer_key, stripe_id,
         )  # fmt: skip
+    absent = left_out(balance_minor)
     for stripe_id, amount in sorted(balance_minor.items()):
+        if stripe_id in absent:
+            continue
         yield Pair(
             f"customer {stripe_id}", "at Stripe (balance)", amount, "ours", None,
             "Stripe holds a customer that no customer here is linked to.", stripe_id=stripe_id,
@@ -195,7 +216,11 @@ def ledger_stripe_customers(scope: Scope) -> Findings:
 
 _CLEARING = """
 SELECT currency, coalesce(moved.net_minor, 0), coalesce(account.amount, 0)
-  FROM (SELECT currency, sum(net_minor) AS net_minor FROM billing_balancetransaction GROUP BY 1) moved
+  FROM (SELECT currency, sum(net_minor) AS net_minor
+          FROM (SELECT currency, net_minor FROM billing_balancetransaction
+                 UNION ALL
+                SELECT currency, debit_minor FROM billing_openingentry WHERE account_kind = 'stripe:clearing') held
+         GROUP BY 1) moved
   FULL JOIN (SELECT ac.currency, sum(po.amount) AS amount
                FROM ledger_account ac JOIN ledger_posting po ON po.account_id = ac.id
               WHERE ac.kind = 'stripe:clearing' GROUP BY 1) account USING (currency)
@@ -205,6 +230,7 @@ SELECT currency, coalesce(moved.net_minor, 0), coalesce(account.amount, 0)
 
 def stripe_balance(scope: Scope) -> Findings:
     """Every movement on our balance at Stripe against ours, one by one; their net sum = the account stripe:clearing."""
+    scope = after_the_cut(scope)
     listed = gateway.listed("/v1/balance_transactions", created=_created(scope))
     seen: set[str] = set()
     for page in _pages(listed):

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from billing.reconciliation.comparison import Findings, Pair, Scope
-from billing.subscriptions.change_models import ChangePreview, SubscriptionEvent
+from billing.subscriptions.change_models import ChangePreview, EndOutcome, SubscriptionEvent
 from billing.subscriptions.comparing import Row, rows_of
 
 # Prorations wait for the renewal, a month away at most where fees are monthly.
@@ -26,6 +26,19 @@ def changes_invoiced(scope: Scope) -> Findings:
     for preview in found.order_by("pk"):
         for row in rows_of(preview):
             yield from _pairs(preview, row)
+    ended = EndOutcome.objects.filter(ended_at__gte=scope.range_start, ended_at__lt=scope.range_end)
+    for outcome in ended.select_related("preview__preview__subscription__customer").order_by("pk"):
+        yield _fee_of_end(outcome)
+
+
+def _fee_of_end(outcome: EndOutcome) -> Pair:
+    subscription = outcome.preview.preview.subscription
+    return Pair(
+        f"{subscription}, end of {outcome.ended_at:%F %T}", "our proration", outcome.fee_minor, "invoiced",
+        outcome.fee_invoiced_minor,
+        "The end gave back another part of the fee than we reckon for its second: see the subscription's page.",
+        subscription.customer.customer_key, outcome.stripe_invoice_id,
+    )  # fmt: skip
 
 
 def _pairs(preview: ChangePreview, row: Row) -> Findings:

@@ -92,6 +92,16 @@ def sums_by_cause(
     return [CauseSum(*row) for row in _rows(_BY_CAUSE, parameters, effective_at=effective_at, known_at=known_at)]
 
 
+def account_by_cause(code: str, *, cause: str) -> dict[str, Decimal]:
+    """
+    What one account, also one of the system, holds of each cause, such as of each payout; without those at zero.
+
+    A reversal that does not name the cause itself counts for what the entry it mirrors named.
+    """
+    found = _rows(_OF_ACCOUNT_BY_CAUSE, {"code": code, "cause": cause}, effective_at=None, known_at=None)
+    return dict(found)
+
+
 def balances_of_kind(
     account_kind: str, *, effective_at: datetime | None = None, known_at: datetime | None = None
 ) -> list[AccountBalance]:
@@ -169,6 +179,15 @@ _BY_CAUSE = f"""
       {_WITHIN}
     GROUP BY 1, 2, 3 HAVING sum(posting.amount) <> 0
     ORDER BY 1, 2, 3
+"""
+
+_OF_ACCOUNT_BY_CAUSE = f"""
+    SELECT coalesce(entry.cause ->> %(cause)s, mirrored.cause ->> %(cause)s) AS cause, sum({_CHANGE})
+    {_POSTED}
+    LEFT JOIN ledger_journalentry AS mirrored ON mirrored.id = entry.reverses_id
+    WHERE account.code = %(code)s AND coalesce(entry.cause ->> %(cause)s, mirrored.cause ->> %(cause)s) IS NOT NULL
+      {_WITHIN}
+    GROUP BY 1 HAVING sum(posting.amount) <> 0
 """
 
 _BY_ACCOUNT = f"""

@@ -6,8 +6,11 @@ from typing import Any
 from billing.rating.explanation.as_json import instant_text
 from billing.subscriptions import comparing, scheduling
 from billing.subscriptions.at_stripe import items_of
-from billing.subscriptions.change_models import ChangePreview, ScheduledChange
+from billing.subscriptions.change_models import ChangePreview, EndPreview, ScheduledChange
+from billing.subscriptions.end_previews import outdated
 from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.subscriptions.paying_again import PaidAgain
+from billing.subscriptions.phases import phases_of
 from billing.subscriptions.queries import latest_period
 
 PERIODS_SHOWN, EVENTS_SHOWN = 24, 100
@@ -85,6 +88,66 @@ def preview_body(preview: ChangePreview) -> dict[str, Any]:
             for row in rows
         ],
         "differences": comparing.differences(rows, preview.currency),
+    }
+
+
+def end_preview_body(end: EndPreview) -> dict[str, Any]:
+    """What an end comes to; amounts of usage are exact, those of invoices in minor units."""
+    outcome = getattr(end, "outcome", None)
+    return preview_body(end.preview) | {
+        "how": end.how,
+        "ends_at": instant_text(end.ends_at),
+        "prorate": end.prorate,
+        "usage": {
+            "rated": f"{end.rated.normalize():f}",
+            "included": f"{end.included.normalize():f}",
+            "credited": f"{end.credited.normalize():f}",
+            "invoiced": f"{end.invoiced.normalize():f}",
+            "unbilled": f"{end.unbilled.normalize():f}",
+            "closing_invoice_minor": end.usage_minor,
+        },
+        "consequences": [{"what": what, "becomes": becomes} for what, becomes in end.consequences],
+        "outdated": list(outdated(end).values()),
+        "outcome": None
+        if outcome is None
+        else {
+            "ended_at": instant_text(outcome.ended_at),
+            "fee_minor": outcome.fee_minor,
+            "fee_invoiced_minor": outcome.fee_invoiced_minor,
+            "usage_invoiced_minor": outcome.usage_invoiced_minor,
+            "stripe_invoice_id": outcome.stripe_invoice_id,
+            "differences": outcome.differences,
+        },
+    }
+
+
+def paid_again_body(paid: PaidAgain) -> dict[str, Any]:
+    return {
+        "currency": paid.currency,
+        "fee_minor": paid.fee_minor,
+        "from_balance_minor": paid.from_balance_minor,
+        "unused_minor": paid.unused_minor,
+        "unused_until": _instant(paid.unused_until),
+    }
+
+
+def phases_body(row: Subscription, *, now: datetime) -> dict[str, Any]:
+    """Past, present and future as one list of half-open phases; the last may have no end."""
+    return {
+        "subscription": row.pk,
+        "phases": [
+            {
+                "starts_at": instant_text(one.starts_at),
+                "ends_at": _instant(one.ends_at),
+                "kind": one.kind,
+                "when": one.when,
+                "terms": one.terms,
+                "seats": one.seats,
+                "expected_fee_minor": one.fee_minor,
+                "currency": one.currency,
+            }
+            for one in phases_of(row, now=now)
+        ],
     }
 
 

@@ -79,11 +79,6 @@ class PauseBody(ReasonBody, frozen=True, kw_only=True):
     until: Instant | None = None
 
 
-class CancelBody(ReasonBody, frozen=True, kw_only=True):
-    at_period_end: bool = False
-    prorate: bool = False
-
-
 class ReactivateBody(ReasonBody, frozen=True, kw_only=True):
     payment_method: Text | None = None
 
@@ -110,7 +105,7 @@ class SubscriptionView(WritingView):
         return super()._translated(exc)
 
     def done(self, subscription: Subscription, *, status: int = 200) -> HttpResponse:
-        return self.answer(subscription_body(_found(subscription.pk), is_whole=True), status=status)
+        return self.answer(subscription_body(subscription_of(subscription.pk), is_whole=True), status=status)
 
 
 class CustomerSubscriptions(SubscriptionView):
@@ -146,7 +141,7 @@ class CustomerSubscriptions(SubscriptionView):
 class OneSubscription(SubscriptionView):
     @described.one
     def get(self, request: Request, number: int) -> HttpResponse:
-        return self.done(_found(number))
+        return self.done(subscription_of(number))
 
 
 class Preview(SubscriptionView):
@@ -154,7 +149,7 @@ class Preview(SubscriptionView):
 
     @described.preview
     def post(self, request: Request, number: int) -> HttpResponse:
-        found, asked = _found(number), self.asked(request, PreviewBody)
+        found, asked = subscription_of(number), self.asked(request, PreviewBody)
         version, add_ons = _terms(asked.body, found.customer)
         made = previews.preview_change(
             subscription_id=number,
@@ -173,7 +168,7 @@ class Changes(SubscriptionView):
 
     @described.change
     def post(self, request: Request, number: int) -> HttpResponse:
-        found, asked = _found(number), self.asked(request, ChangeBody)
+        found, asked = subscription_of(number), self.asked(request, ChangeBody)
         version, add_ons = _terms(asked.body, found.customer)
         preview = None
         if asked.body.preview is not None:
@@ -187,7 +182,7 @@ class Changes(SubscriptionView):
             add_ons=add_ons,
             from_next_period=asked.body.from_next_period,
             preview=preview,
-            **_said(asked),
+            **told(asked),
         )
         return self.done(changed)
 
@@ -197,12 +192,9 @@ class ScheduledChanges(SubscriptionView):
 
     @described.schedule
     def post(self, request: Request, number: int) -> HttpResponse:
-        found, asked = _found(number), self.asked(request, ScheduleBody)
-        phases = []
-        for place, one in enumerate(asked.body.phases):
-            version, add_ons = _terms(one, found.customer, path=f"phases[{place}].")
-            phases.append(scheduling.Phase(one.effective_at, version, one.seats, tuple(add_ons)))
-        rows = scheduling.schedule(subscription_id=number, phases=phases, **_said(asked))
+        found, asked = subscription_of(number), self.asked(request, ScheduleBody)
+        phases = phases_of(asked.body.phases, found.customer)
+        rows = scheduling.schedule(subscription_id=number, phases=phases, **told(asked))
         return self.answer({"scheduled": [scheduled_body(row) for row in rows]}, status=201)
 
 
@@ -227,7 +219,7 @@ class Pause(SubscriptionView):
     @described.pause
     def post(self, request: Request, number: int) -> HttpResponse:
         asked = self.asked(request, PauseBody)
-        return self.done(lifecycle.pause(subscription_id=number, until=asked.body.until, **_said(asked)))
+        return self.done(lifecycle.pause(subscription_id=number, until=asked.body.until, **told(asked)))
 
 
 class Simple(SubscriptionView):
@@ -237,7 +229,7 @@ class Simple(SubscriptionView):
 
     def do(self, request: Request, number: int) -> HttpResponse:
         asked = self.asked(request, ReasonBody)
-        return self.done(type(self).operation(subscription_id=number, **_said(asked)))
+        return self.done(type(self).operation(subscription_id=number, **told(asked)))
 
 
 class Resume(Simple):
@@ -267,19 +259,6 @@ class UndoCancellation(Simple):
         return self.do(request, number)
 
 
-class Cancel(SubscriptionView):
-    write_permissions = ("billing.cancel_subscription",)
-
-    @described.cancel
-    def post(self, request: Request, number: int) -> HttpResponse:
-        asked = self.asked(request, CancelBody)
-        if asked.body.at_period_end and asked.body.prorate:
-            raise WrongBody("prorate", "What ends with its period has nothing to credit: leave one of the two out.")
-        if asked.body.at_period_end:
-            return self.done(lifecycle.cancel_at_period_end(subscription_id=number, **_said(asked)))
-        return self.done(lifecycle.cancel(subscription_id=number, prorate=asked.body.prorate, **_said(asked)))
-
-
 class Reactivate(SubscriptionView):
     write_permissions = ("billing.create_subscription",)
 
@@ -287,11 +266,19 @@ class Reactivate(SubscriptionView):
     def post(self, request: Request, number: int) -> HttpResponse:
         asked = self.asked(request, ReactivateBody)
         method = asked.body.payment_method or ""
-        again = starting.reactivate(subscription_id=number, payment_method=method, **_said(asked))
+        again = starting.reactivate(subscription_id=number, payment_method=method, **told(asked))
         return self.done(again, status=201)
 
 
-def _said(asked: Asked[Any]) -> dict[str, Any]:
+def phases_of(bodies: list[PhaseBody], customer: Customer) -> list[scheduling.Phase]:
+    phases = []
+    for place, one in enumerate(bodies):
+        version, add_ons = _terms(one, customer, path=f"phases[{place}].")
+        phases.append(scheduling.Phase(one.effective_at, version, one.seats, tuple(add_ons)))
+    return phases
+
+
+def told(asked: Asked[Any]) -> dict[str, Any]:
     """What every operation is told of a request."""
     return {
         "actor": asked.actor,
@@ -333,7 +320,7 @@ def _customer(customer_key: str) -> Customer:
     return found
 
 
-def _found(number: int) -> Subscription:
+def subscription_of(number: int) -> Subscription:
     found = Subscription.objects.select_related("customer", "plan_version__plan").filter(pk=number).first()
     if found is None:
         raise NotThere("number", f"There is no subscription {number}.")

@@ -71,9 +71,20 @@ class SubscriptionPauseBody(SubscriptionReasonBody):
     until = _instant(required=False, allow_null=True)
 
 
-class SubscriptionCancelBody(SubscriptionReasonBody):
+class SubscriptionEndBody(serializers.Serializer[Any]):
     at_period_end = serializers.BooleanField(required=False)
+    at = _instant(required=False, allow_null=True, help_text="A date within the period, or the end of a later one.")
     prorate = serializers.BooleanField(required=False, help_text="Credit the fee of the time that is left.")
+
+
+class SubscriptionCancelBody(SubscriptionEndBody):
+    reason = _text()
+    preview = _number(required=False, allow_null=True, help_text="Then it is refused where that does not hold.")
+
+
+class SubscriptionPlanBody(serializers.Serializer[Any]):
+    phases = SubscriptionPhase(many=True, help_text="All that are to come, in their order; none: nothing is planned.")
+    reason = _text()
 
 
 class SubscriptionReactivateBody(SubscriptionReasonBody):
@@ -167,6 +178,63 @@ class SubscriptionPreviewAnswer(serializers.Serializer[Any]):
     differences = serializers.ListField(child=_text())
 
 
+class SubscriptionEndUsage(serializers.Serializer[Any]):
+    rated = _text(help_text="Currency units, exact: usage on no closed invoice.")
+    included = _text()
+    credited = _text()
+    invoiced = _text(help_text="On invoices already, or absorbed.")
+    unbilled = _text()
+    closing_invoice_minor = _number(help_text="Minor units: the closing invoice would ask for it.")
+
+
+class SubscriptionEndConsequence(serializers.Serializer[Any]):
+    what = _text()
+    becomes = _text()
+
+
+class SubscriptionEndOutcome(serializers.Serializer[Any]):
+    ended_at = _instant()
+    fee_minor = _number(help_text="Ours, for the second of the end.")
+    fee_invoiced_minor = _number()
+    usage_invoiced_minor = _number()
+    stripe_invoice_id = _text(help_text="The closing invoice, if one was due.")
+    differences = serializers.ListField(child=_text())
+
+
+class SubscriptionEndPreviewAnswer(SubscriptionPreviewAnswer):
+    how = _text(help_text="now, period_end or at.")
+    ends_at = _instant()
+    prorate = serializers.BooleanField()
+    usage = SubscriptionEndUsage()
+    consequences = SubscriptionEndConsequence(many=True)
+    outdated = serializers.ListField(child=_text(), help_text="What it rests on and is no more so.")
+    outcome = SubscriptionEndOutcome(allow_null=True)
+
+
+class SubscriptionPaidAgain(serializers.Serializer[Any]):
+    currency = _text()
+    fee_minor = _number(help_text="Minor units: the first fee of the new subscription.")
+    from_balance_minor = _number(help_text="Of it, paid by the customer's balance.")
+    unused_minor = _number(help_text="Billed by the old one, not used and not given back: paid again.")
+    unused_until = _instant(allow_null=True)
+
+
+class SubscriptionStretch(serializers.Serializer[Any]):
+    starts_at = _instant()
+    ends_at = _instant(allow_null=True, help_text="Not included; null: until further notice.")
+    kind = _text(help_text="regular, trial, paused or ended.")
+    when = _text(help_text="past, now or planned.")
+    terms = _text()
+    seats = _number(allow_null=True)
+    expected_fee_minor = _number(allow_null=True, help_text="Minor units a whole period, before discount and tax.")
+    currency = _text()
+
+
+class SubscriptionPhases(serializers.Serializer[Any]):
+    subscription = _number()
+    phases = SubscriptionStretch(many=True)
+
+
 def _described(
     operation_id: str,
     summary: str,
@@ -242,3 +310,18 @@ reactivate = _described(
     body=SubscriptionReactivateBody,
     status=201,
 )
+cancel_preview = _described(
+    "preview_cancellation",
+    "What an end would come to: fee, usage, and what becomes of the rest",
+    SubscriptionEndPreviewAnswer,
+    body=SubscriptionEndBody,
+    status=201,
+)
+cancel_previewed = _described(
+    "cancellation_preview", "A preview of an end, and what it was invoiced as", SubscriptionEndPreviewAnswer
+)
+phases = _described("subscription_phases", "What it was, is and will be", SubscriptionPhases)
+plan_phases = _described(
+    "plan_subscription_phases", "Plan all phases to come in one go", SubscriptionPhases, body=SubscriptionPlanBody
+)
+reactivation = _described("subscription_reactivation", "What a reactivation would ask for", SubscriptionPaidAgain)

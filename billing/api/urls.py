@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from billing.api import invoices, payments, proofs, subscriptions, teams, views
+from billing.api import invoices, payments, proofs, subscription_ends, subscriptions, teams, views
 
 app_name = "billing-api"
 urlpatterns = [
@@ -26,7 +26,23 @@ urlpatterns = [
     ),
     path("subscriptions/<int:number>/pause", subscriptions.Pause.as_view(), name="subscription-pause"),
     path("subscriptions/<int:number>/resume", subscriptions.Resume.as_view(), name="subscription-resume"),
-    path("subscriptions/<int:number>/cancel", subscriptions.Cancel.as_view(), name="subscription-cancel"),
+    path("subscriptions/<int:number>/cancel", subscription_ends.Cancel.as_view(), name="subscription-cancel"),
+    path(
+        "subscriptions/<int:number>/cancel/preview",
+        subscription_ends.CancelPreview.as_view(),
+        name="subscription-cancel-preview",
+    ),
+    path(
+        "subscriptions/<int:number>/cancel/preview/<int:preview>",
+        subscription_ends.CancelPreviewed.as_view(),
+        name="subscription-cancel-previewed",
+    ),
+    path("subscriptions/<int:number>/phases", subscription_ends.Phases.as_view(), name="subscription-phases"),
+    path(
+        "subscriptions/<int:number>/reactivation",
+        subscription_ends.Reactivation.as_view(),
+        name="subscription-reactivation",
+    ),
     path(
         "subscriptions/<int:number>/undo-cancellation",
         subscriptions.UndoCancellation.as_view(),

@@ -11,27 +11,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from billing.admin_links import page_url
 from billing.customers.models import Customer
-from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
 from billing.subscriptions import comparing, forms, lifecycle, previews, scheduling, starting
 from billing.subscriptions.change_models import ChangePreview, ScheduledChange
-from billing.subscriptions.errors import SubscriptionError
-from billing.subscriptions.keys import own_key
+from billing.subscriptions.end_pages import REFUSALS, SubscriptionEnds, actor_of, found_or_404, key_of, require
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.operations import change_terms
+from billing.subscriptions.paying_again import what_is_paid_again
 from billing.subscriptions.timeline import scheduled_text
 from config import clock
 
-TEMPLATES = "admin/billing/subscription"
 CREATE, CHANGE = "billing.create_subscription", "billing.edit_subscription_terms"
 PAUSE, CANCEL = "billing.pause_subscription", "billing.cancel_subscription"
-REFUSALS = (SubscriptionError, StripeRefused, StripeUnavailable, OutboxConflict, ValueError)
+SEES = "billing.view_subscription"
 Do = Callable[..., Any]
 
 
@@ -47,12 +43,6 @@ class Wish:
     do: Do
     said: str
     is_danger: bool = False
-
-
-def _cancel(*, how: str, **said: Any) -> Subscription:
-    if how == forms.AT_END:
-        return lifecycle.cancel_at_period_end(**said)
-    return lifecycle.cancel(prorate=how == forms.CREDIT, **said)
 
 
 WISHES: dict[str, Wish] = {
@@ -75,17 +65,6 @@ WISHES: dict[str, Wish] = {
         forms.WishForm,
         lifecycle.resume,
         "Resumed.",
-    ),
-    "cancel": Wish(
-        "Cancel",
-        "Cancel it",
-        "A cancellation now ends the open period at this second, and a closing invoice has the usage until then. One"
-        " with the end of the period can be taken back until it comes.",
-        CANCEL,
-        forms.CancelForm,
-        _cancel,
-        "Cancelled, or its end is planned: see below.",
-        is_danger=True,
     ),
     "undo": Wish(
         "Take the cancellation back",
@@ -131,8 +110,10 @@ def offered(subscription: Subscription, may: Callable[[str], bool]) -> list[tupl
         names += ["end_trial"] if subscription.status == status.TRIALING else []
         names += ["undo"] if subscription.cancel_at is not None else []
         names.append("cancel")
+    names.append("phases")
     titles = {name: (wish.title, wish.permission) for name, wish in WISHES.items()}
-    titles["change_terms"] = ("Change the terms", CHANGE)
+    titles |= {"change_terms": ("Change the terms", CHANGE), "cancel": ("Cancel", CANCEL)}
+    titles["phases"] = ("Phases", SEES)
     return [
         (name, titles[name][0], reverse(f"admin:billing_subscription_{name}", args=[subscription.pk]))
         for name in names
@@ -140,13 +121,10 @@ def offered(subscription: Subscription, may: Callable[[str], bool]) -> list[tupl
     ]
 
 
-class SubscriptionActions:
+class SubscriptionActions(SubscriptionEnds):
     """The views; the admin of subscriptions has them beside its own."""
 
-    admin_site: Any
-    log_change: Any
     log_addition: Any
-    message_user: Any
 
     def action_urls(self) -> list[URLPattern]:
         def view(route: str, function: Callable[..., HttpResponse], name: str, **extra: str) -> URLPattern:
@@ -156,21 +134,23 @@ class SubscriptionActions:
         return [
             *(view(f"<int:subscription_id>/{verb}/", self.wish_view, verb, verb=verb) for verb in WISHES),
             view("<int:subscription_id>/terms/", self.change_terms_view, "change_terms"),
+            view("<int:subscription_id>/cancel/", self.cancel_view, "cancel"),
+            view("<int:subscription_id>/phases/", self.phases_view, "phases"),
             view("scheduled/<int:scheduled_id>/cancel/", self.cancel_scheduled_view, "cancel_scheduled"),
             view("new/<int:customer_id>/", self.start_view, "start"),
         ]
 
     def wish_view(self, request: HttpRequest, subscription_id: int, verb: str) -> HttpResponse:
         """Say what it does and ask why (GET, or POST with an error), then do it (POST)."""
-        wish, found = WISHES[verb], _found(subscription_id)
-        _require(request, wish.permission)
+        wish, found = WISHES[verb], found_or_404(subscription_id)
+        require(request, wish.permission)
         form = wish.form(request.POST or None)
         if request.method == "POST" and form.is_valid():
             typed = dict(form.cleaned_data)
-            key = _key(request, typed.pop("key"))
+            key = key_of(request, typed.pop("key"))
             try:
                 done = wish.do(
-                    subscription_id=found.pk, actor=_actor(request), idempotency_key=key, now=clock.now(), **typed
+                    subscription_id=found.pk, actor=actor_of(request), idempotency_key=key, now=clock.now(), **typed
                 )
             except REFUSALS as refusal:
                 form.show(refusal)
@@ -185,13 +165,14 @@ class SubscriptionActions:
             "what": wish.what,
             "is_danger": wish.is_danger,
             "cancel_url": page_url("billing.subscription", found.pk),
+            "paid": what_is_paid_again(found, now=clock.now()) if verb == "reactivate" and found.ended_at else None,
         }
-        return self._page(request, "form.html", context, status=422 if form.is_bound else 200)
+        return self.page(request, "form.html", context, status=422 if form.is_bound else 200)
 
     def change_terms_view(self, request: HttpRequest, subscription_id: int) -> HttpResponse:
         """Fill in (GET, or POST with an error), see what it costs (POST), change or schedule (POST `confirmed`)."""
-        _require(request, CHANGE)
-        found = _found(subscription_id)
+        require(request, CHANGE)
+        found = found_or_404(subscription_id)
         form = forms.ChangeForm(request.POST or None, customer=found.customer, held=found)
         shown: dict[str, Any] = {}
         if request.method == "POST" and form.is_valid() and "edit" not in request.POST:
@@ -208,7 +189,7 @@ class SubscriptionActions:
             "cancel_url": page_url("billing.subscription", found.pk),
             **shown,
         }
-        return self._page(request, "terms.html", context, status=422 if form.is_bound and form.errors else 200)
+        return self.page(request, "terms.html", context, status=422 if form.is_bound and form.errors else 200)
 
     def _preview(self, request: HttpRequest, found: Subscription, form: forms.ChangeForm) -> dict[str, Any]:
         """What is shown before the button: for a later instant only what will be, as nobody knows its amounts yet."""
@@ -219,7 +200,7 @@ class SubscriptionActions:
         preview = previews.preview_change(
             subscription_id=found.pk,
             from_next_period=when == forms.NEXT,
-            actor=_actor(request),
+            actor=actor_of(request),
             now=clock.now(),
             **wanted,
         )
@@ -235,9 +216,9 @@ class SubscriptionActions:
         typed, wanted, now = form.cleaned_data, form.wanted(), clock.now()
         said = {
             "subscription_id": found.pk,
-            "actor": _actor(request),
+            "actor": actor_of(request),
             "reason": typed["reason"],
-            "idempotency_key": _key(request, typed["key"]),
+            "idempotency_key": key_of(request, typed["key"]),
             "now": now,
         }
         if typed["when"] == forms.LATER:
@@ -256,17 +237,17 @@ class SubscriptionActions:
         return HttpResponseRedirect(page_url("billing.subscription", found.pk))
 
     def cancel_scheduled_view(self, request: HttpRequest, scheduled_id: int) -> HttpResponse:
-        _require(request, CHANGE)
+        require(request, CHANGE)
         row = ScheduledChange.objects.select_related("plan_version__plan").filter(pk=scheduled_id).first()
         if row is None:
             raise Http404("There is no such scheduled change.")
-        found = _found(row.subscription_id)
+        found = found_or_404(row.subscription_id)
         form = forms.WishForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             reason = form.cleaned_data["reason"]
             try:
                 scheduling.cancel_scheduled(
-                    scheduled_id=scheduled_id, actor=_actor(request), reason=reason, now=clock.now()
+                    scheduled_id=scheduled_id, actor=actor_of(request), reason=reason, now=clock.now()
                 )
             except REFUSALS as refusal:
                 form.show(refusal)
@@ -282,11 +263,11 @@ class SubscriptionActions:
             "is_danger": True,
             "cancel_url": page_url("billing.subscription", found.pk),
         }
-        return self._page(request, "form.html", context, status=422 if form.is_bound else 200)
+        return self.page(request, "form.html", context, status=422 if form.is_bound else 200)
 
     def start_view(self, request: HttpRequest, customer_id: int) -> HttpResponse:
         """Start a subscription for a customer: fill in (GET, or POST with an error), then start (POST)."""
-        _require(request, CREATE)
+        require(request, CREATE)
         customer = Customer.objects.filter(pk=customer_id).first()
         if customer is None:
             raise Http404("There is no such customer.")
@@ -298,9 +279,9 @@ class SubscriptionActions:
                     customer_id=customer.pk,
                     payment_method=typed["payment_method"],
                     days_until_due=typed["days_until_due"],
-                    actor=_actor(request),
+                    actor=actor_of(request),
                     reason=typed["reason"],
-                    idempotency_key=_key(request, typed["key"]),
+                    idempotency_key=key_of(request, typed["key"]),
                     now=clock.now(),
                     **form.wanted(),
                 )
@@ -317,30 +298,4 @@ class SubscriptionActions:
             "what": "It begins now, here and at Stripe, which bills the first fee at once (or after a trial).",
             "cancel_url": page_url("billing.customer", customer.pk),
         }
-        return self._page(request, "form.html", context, status=422 if form.is_bound else 200)
-
-    def _page(self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int) -> HttpResponse:
-        shared = {**self.admin_site.each_context(request), "opts": None}
-        return TemplateResponse(request, f"{TEMPLATES}/{template}", {**shared, **context}, status=status)
-
-
-def _found(subscription_id: int) -> Subscription:
-    rows = Subscription.objects.select_related("customer", "plan_version__plan")
-    found = rows.filter(pk=subscription_id).first()
-    if found is None:
-        raise Http404("There is no such subscription.")
-    return found
-
-
-def _require(request: HttpRequest, permission: str) -> None:
-    if not request.user.has_perm(permission):
-        raise PermissionDenied
-
-
-def _key(request: HttpRequest, key: str) -> str:
-    """The key of a form, which is its own reader's."""
-    return own_key(way="form", actor=_actor(request), key=key)
-
-
-def _actor(request: HttpRequest) -> str:
-    return f"user:{request.user.get_username()}"
+        return self.page(request, "form.html", context, status=422 if form.is_bound else 200)

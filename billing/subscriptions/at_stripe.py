@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from billing.catalog.models import Alignment, Interval, PlanVersion
+from billing.catalog.models import Alignment, Interval, PlanVersion, UsageDelivery
 from billing.stripe.seconds import second_of
 from billing.subscriptions.errors import PlanNotOffered
 from billing.subscriptions.models import BillingPeriod, Subscription
@@ -21,6 +21,8 @@ from billing.subscriptions.queries import Fee, fees_of
 StripeDict = dict[str, Any]
 # On Stripe's subscription: the second from which its items are ours.
 TERMS_FROM = "terms_from"
+# On a metered price of ours: the id of its rate (billing.catalog.metered_prices).
+METERED_RATE = "metered_rate"
 # Up to the year 5138, which datetime still knows.
 SECOND_DIGITS_MAX = 11
 # The day that Stripe moves to the last one of a shorter month.
@@ -36,8 +38,9 @@ def creation(subscription: Subscription, *, now: datetime) -> StripeDict:
     more.
     """
     items = items_of(subscription, at=subscription.started_at)
+    own: list[StripeDict] = [{"price": price_id(item.version), "quantity": item.seats} for item in items]
     params: StripeDict = {
-        "items": [{"price": price_id(item.version), "quantity": item.seats} for item in items],
+        "items": own + [{"price": metered} for metered in metered_price_ids(subscription.plan_version)],
         "metadata": {"subscription_id": str(subscription.pk)},
     }
     if subscription.days_until_due is not None:
@@ -103,9 +106,25 @@ def stripes_midnight(boundary: datetime, time_zone: str) -> datetime:
     return midnight - furthest_behind
 
 
+def metered_price_ids(version: PlanVersion) -> list[str]:
+    """Return Stripe's ids of the prices by which its meters bill the usage of a plan's version; none for most."""
+    if version.usage_delivery != UsageDelivery.METER_EVENTS:
+        return []
+    return list(version.metered_prices.order_by("pk").values_list("stripe_price_id", flat=True))
+
+
+def metered_changes(stripe_subscription: Mapping[str, Any], version: PlanVersion) -> list[StripeDict]:
+    """Return the `items` of a request that leaves the metered items of this version on the subscription, and no other
+    of ours."""
+    wanted = metered_price_ids(version)
+    held = {_price(item): str(item["id"]) for item in _items(stripe_subscription) if _is_metered_by_us(item)}
+    added: list[StripeDict] = [{"price": one} for one in wanted if one not in held]
+    return added + [{"id": held[one], "deleted": True} for one in held if one not in wanted]
+
+
 def seats_at_stripe(stripe_subscription: Mapping[str, Any], stripe_price_id: str | None) -> int:
     """Return the quantity of the item with this price: the plan's. Without one, of the first item: ours have one."""
-    items = stripe_subscription["items"]["data"]
+    items = _licensed(stripe_subscription)
     found = (item for item in items if stripe_price_id is not None and _price(item) == stripe_price_id)
     return int(next(found, items[0])["quantity"])
 
@@ -119,18 +138,19 @@ def changed_items(
     The plan's item keeps its id whatever its price becomes, so that Stripe prorates one thing into the other; items
     that nothing wants are deleted.
     """
-    held = {_price(item): str(item["id"]) for item in stripe_subscription["items"]["data"]}
+    held = {_price(item): str(item["id"]) for item in _licensed(stripe_subscription)}
     plan, *own = wanted
     params: list[StripeDict] = []
     plan_item = held.pop(plan_price_id, None)
     params.append(_item(plan, plan_item))
     params += [_item(item, held.pop(price_id(item.version), None)) for item in own]
-    return params + [{"id": item_id, "deleted": True} for item_id in held.values()]
+    params += [{"id": item_id, "deleted": True} for item_id in held.values()]
+    return params + metered_changes(stripe_subscription, plan.version)
 
 
 def quantities(stripe_subscription: Mapping[str, Any]) -> dict[str, int]:
-    """Return the quantity of each item by its price's id."""
-    return {_price(item): int(item["quantity"]) for item in stripe_subscription["items"]["data"]}
+    """Return the quantity of each item by its price's id, but for those that our usage is metered by."""
+    return {_price(item): int(item.get("quantity") or 1) for item in _licensed(stripe_subscription)}
 
 
 def terms_from(stripe_subscription: Mapping[str, Any]) -> datetime | None:
@@ -145,6 +165,22 @@ def terms_from(stripe_subscription: Mapping[str, Any]) -> datetime | None:
 def _item(item: Item, item_id: str | None) -> StripeDict:
     known = {"id": item_id} if item_id is not None else {}
     return {**known, "price": price_id(item.version), "quantity": item.seats}
+
+
+def _items(stripe_subscription: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(stripe_subscription["items"]["data"])
+
+
+def _licensed(stripe_subscription: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The items that are terms: a metered one that somebody added at Stripe is among them, as none of ours."""
+    return [item for item in _items(stripe_subscription) if not _is_metered_by_us(item)]
+
+
+def _is_metered_by_us(item: Mapping[str, Any]) -> bool:
+    price = item.get("price")
+    if not isinstance(price, dict) or (price.get("recurring") or {}).get("usage_type") != "metered":
+        return False
+    return METERED_RATE in (price.get("metadata") or {})
 
 
 def _price(item: Mapping[str, Any]) -> str:

@@ -87,6 +87,60 @@ class ChangeOutcome(models.Model):
     differences = models.JSONField(default=list, help_text="Sentences; none where all three say the same.")
 
 
+class EndPreview(models.Model):
+    """
+    What an end of the subscription would come to, beside the fee that its preview's lines give back.
+
+    Usage is in currency units, exact, and as rated when the preview was made; `usage_minor` is what the closing invoice
+    would ask for it, in minor units, each price rounded once. `rests_on` says what it was read from, so that a later
+    reader sees what is no more so.
+    """
+
+    class How(models.TextChoices):
+        NOW = "now", "Now"
+        PERIOD_END = "period_end", "With the end of the period"
+        AT = "at", "At a date"
+
+    preview = models.OneToOneField(ChangePreview, on_delete=models.PROTECT, related_name="end")
+    how = models.CharField(max_length=10, choices=How)
+    prorate = models.BooleanField(help_text="Whether the fee of the time that is left is given back.")
+    ends_at = models.DateTimeField()
+    rated = models.DecimalField(max_digits=38, decimal_places=12, help_text="Usage of what no invoice closed yet.")
+    included = models.DecimalField(max_digits=38, decimal_places=12, help_text="Of it, paid by allowances.")
+    credited = models.DecimalField(max_digits=38, decimal_places=12, help_text="Of it, paid by credit grants.")
+    invoiced = models.DecimalField(max_digits=38, decimal_places=12, help_text="Of it, on invoices or absorbed.")
+    unbilled = models.DecimalField(max_digits=38, decimal_places=12, help_text="The rest, left to the closing invoice.")
+    usage_minor = models.BigIntegerField(help_text="Minor units: the rest as the closing invoice would ask for it.")
+    consequences = models.JSONField(default=list, help_text="[[what, what becomes of it], …]")
+    rests_on = models.JSONField(default=dict, help_text="What it was read from, by name.")
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(name="billing_endpreview_how", condition=Q(how__in=("now", "period_end", "at"))),
+            models.CheckConstraint(
+                name="billing_endpreview_usage_adds_up",
+                condition=Q(rated=F("included") + F("credited") + F("invoiced") + F("unbilled")),
+            ),
+        )
+
+
+class EndOutcome(models.Model):
+    """
+    What an end was invoiced as, against what its preview said: the fee given back and the usage, in minor units.
+
+    Stripe takes no instant for an end now: the fee is compared with ours for the second at which it really ended.
+    """
+
+    preview = models.OneToOneField(EndPreview, on_delete=models.PROTECT, related_name="outcome")
+    ended_at = models.DateTimeField()
+    fee_minor = models.BigIntegerField(help_text="Ours, for the second of the end; a credit is below zero.")
+    fee_invoiced_minor = models.BigIntegerField(help_text="What Stripe's invoice gave back; below zero.")
+    usage_invoiced_minor = models.BigIntegerField(help_text="Usage lines of the closing invoice.")
+    stripe_invoice_id = models.CharField(max_length=255, blank=True, help_text="The closing invoice, if one was due.")
+    recorded_at = models.DateTimeField()
+    differences = models.JSONField(default=list, help_text="Sentences; none where it came as it was said.")
+
+
 class SubscriptionRequest(models.Model):
     """
     What somebody asked of a subscription, committed before Stripe is told: who, why, and from when it counts.
@@ -152,6 +206,8 @@ class SubscriptionEvent(models.Model):
         CANCEL_UNDONE = "cancel_undone", "Cancellation taken back"
         ENDED = "ended", "Ended"
         TRIAL_ENDED = "trial_ended", "Trial ended early"
+        TRIAL_MOVED = "trial_moved", "End of the trial moved"
+        CYCLE_MOVED = "cycle_moved", "Billing date moved"
         COLLECTION = "collection", "Way of paying changed"
         SCHEDULE = "schedule", "Schedule at Stripe"
         HELD = "held", "Cannot be followed"

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from billing.catalog.models import PlanVersion
+from billing.catalog.models import PlanVersion, UsageDelivery
+from billing.invoicing.metered.sending import MeterStuck, withdraw
 from billing.rollouts.under_way import give_way
 from billing.stripe import gateway, outbox
 from billing.stripe.errors import NotYetKnown
@@ -90,6 +91,8 @@ def ask_for_change(
         preview=preview,
         now=now,
     )
+    if not from_next_period and items[0].version.pk != found.plan_version_id:
+        _withdraw_metered(found, now=now)
     answer = outbox.perform(
         purpose=purpose,
         operation="subscriptions.update",
@@ -99,6 +102,19 @@ def ask_for_change(
     )
     logger.info("%s changed subscription %s to %s", actor, subscription_id, [item.version.pk for item in items])
     return answer, request
+
+
+def _withdraw_metered(subscription: Subscription, *, now: datetime) -> None:
+    """
+    Bring Stripe's meters of the period to nothing before their items go: Stripe would bill at once what they count.
+    Its usage goes onto the invoice as lines, also where the change is refused.
+    """
+    latest = latest_period(subscription.pk)
+    if latest is not None and latest.plan_version.usage_delivery == UsageDelivery.METER_EVENTS:
+        try:
+            withdraw(period=latest, reason="Its terms change before Stripe's period is over.", now=now)
+        except MeterStuck as stuck:
+            raise ChangeRefused(f"{stuck}; change from the next period on, or mend that first") from stuck
 
 
 def require_possible(
@@ -359,7 +375,7 @@ def _items(stripe_subscription: Mapping[str, Any]) -> list[Item]:
 
 
 def _asked(params: StripeDict) -> dict[str, int]:
-    return {item["price"]: item["quantity"] for item in params["items"] if not item.get("deleted")}
+    return {item["price"]: item["quantity"] for item in params["items"] if "quantity" in item}
 
 
 def _require_same_cadence(old: PlanVersion, new: PlanVersion) -> None:

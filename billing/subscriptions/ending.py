@@ -10,6 +10,7 @@ from typing import Any
 from billing.subscriptions.change_models import ScheduledChange, SubscriptionEvent, SubscriptionRequest
 from billing.subscriptions.history import DASHBOARD, STRIPE, Asked, record, who_asked
 from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.subscriptions.moving import open_further
 from billing.subscriptions.opening import cadence_of, open_period
 from billing.subscriptions.queries import latest_period
 from billing.subscriptions.splitting import accrue_part
@@ -41,6 +42,9 @@ def end(
     `told` is the request that this is the answer to, if any.
     """
     ended_at = ended_instant(stripe_subscription, now=now)
+    latest = latest_period(subscription.pk)
+    if latest is not None and latest.ends_at < ended_at:
+        open_further(subscription)  # a boundary that was moved, and that nobody went to yet
     request = who_asked(subscription, Asked.CANCEL, told=told, at=ended_at)
     was_planned = subscription.cancel_at is not None and request is None
     actor = _who(subscription, was_planned=was_planned, before=subscription.status)

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from billing.stripe.readers import id_of
-from billing.subscriptions import pausing
+from billing.subscriptions import moving, pausing
 from billing.subscriptions.at_stripe import items_of, quantities, terms_from
 from billing.subscriptions.change_models import ScheduledChange, SubscriptionEvent, SubscriptionRequest
 from billing.subscriptions.changes import Unfollowable, bring_items_of_dashboard, terms_text
 from billing.subscriptions.history import DASHBOARD, STRIPE, Asked, counts_from, purpose_of, record, who_asked
-from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.subscriptions.models import Subscription
 from billing.subscriptions.queries import latest_period
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,9 @@ def follow(
     _follow_collection(subscription, theirs, at=at, now=now)
     _follow_schedule(subscription, theirs, at=at, now=now)
     _follow_planned_end(subscription, theirs, at=at, now=now, told=told)
-    _follow_items(subscription, theirs, at=at, now=now)
-    _follow_trial(subscription, theirs, at=at, now=now, told=told)
+    held = [_follow_items(subscription, theirs, now=now)]
+    held.append(moving.follow_boundaries(subscription, theirs, at=at, now=now, told=told))
+    _hold(subscription, "; ".join(filter(None, held)), at=at, now=now)
     _follow_pause(subscription, theirs, at=at, now=now, told=told)
 
 
@@ -60,6 +61,7 @@ def shows_nothing_new(subscription: Subscription, snapshot: Mapping[str, Any]) -
         and id_of(snapshot.get("schedule")) == subscription.stripe_schedule_id
         and _instant(snapshot.get("cancel_at")) == subscription.cancel_at
         and bool(snapshot.get("pause_collection")) == (subscription.paused_from is not None)
+        and moving.is_as_shown(subscription, snapshot)
     )
 
 
@@ -126,20 +128,19 @@ def _follow_planned_end(
     )
 
 
-def _follow_items(subscription: Subscription, theirs: Mapping[str, Any], *, at: datetime, now: datetime) -> None:
+def _follow_items(subscription: Subscription, theirs: Mapping[str, Any], *, now: datetime) -> str:
     """
     Items that differ from our terms: of versions we sell they count from the next period on, as frozen terms stay
-    frozen; what cannot be followed is held, by name, until somebody mends it at Stripe.
+    frozen; what cannot be followed is returned, by name, to be held until somebody mends it at Stripe.
     """
     latest = latest_period(subscription.pk)
     if latest is None:
-        return
+        return ""
     before = terms_text(subscription, at=latest.ends_at)
-    held = ""
     try:
         is_changed = bring_items_of_dashboard(subscription, theirs, at=latest.ends_at)
     except Unfollowable as unfollowable:
-        held, is_changed = str(unfollowable)[:HELD_CHARS_MAX], False
+        return str(unfollowable)
     if is_changed:
         after = terms_text(subscription, at=latest.ends_at)
         actor = STRIPE if subscription.stripe_schedule_id else DASHBOARD
@@ -147,6 +148,12 @@ def _follow_items(subscription: Subscription, theirs: Mapping[str, Any], *, at: 
             subscription, Kind.TERMS, before=before, after=after, effective_at=latest.ends_at, now=now, actor=actor,
             reason="Changed at Stripe: its own prorations stand, and our terms follow with the next period.",
         )  # fmt: skip
+    return ""
+
+
+def _hold(subscription: Subscription, held: str, *, at: datetime, now: datetime) -> None:
+    """Say by name what cannot be followed, or that all can be again."""
+    held = held[:HELD_CHARS_MAX]
     if held == subscription.held_reason:
         return
     was, subscription.held_reason = subscription.held_reason, held
@@ -154,31 +161,6 @@ def _follow_items(subscription: Subscription, theirs: Mapping[str, Any], *, at: 
     if held:
         logger.error("subscription %s cannot be followed: %s", subscription.pk, held)
     record(subscription, Kind.HELD if held else Kind.RELEASED, before=was, after=held, effective_at=at, now=now)
-
-
-def _follow_trial(
-    subscription: Subscription,
-    theirs: Mapping[str, Any],
-    *,
-    at: datetime,
-    now: datetime,
-    told: SubscriptionRequest | None,
-) -> None:
-    """A trial that was ended before its time: the first paid period began there."""
-    latest = latest_period(subscription.pk)
-    is_over = theirs["status"] != Subscription.Status.TRIALING
-    if latest is None or latest.kind != BillingPeriod.Kind.TRIAL or not is_over or latest.state != "open":
-        return
-    moved = pausing.moved_cycle(latest, theirs)
-    if moved is None:
-        return
-    before = _text(latest.ends_at)
-    pausing.begin_cycle(subscription, theirs, latest, starts_at=moved[0], ends_at=moved[1], now=now)
-    request = who_asked(subscription, Asked.END_TRIAL, told=told, at=at)
-    record(
-        subscription, Kind.TRIAL_ENDED, before=before, after=_text(moved[0]), effective_at=moved[0], now=now,
-        request=request,
-    )  # fmt: skip
 
 
 def _follow_pause(

@@ -1,6 +1,8 @@
 """The forms of what may be done with a subscription. They read what was typed; whether it is right, operations say."""
 
 import uuid
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -17,6 +19,7 @@ from billing.subscriptions.at_stripe import items_of
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.offers import seats_text
 from billing.subscriptions.queries import latest_period
+from billing.subscriptions.scheduling import Phase
 
 SEATS_MAX = 1_000_000
 Versions = list[tuple[PlanVersion, int]]
@@ -27,8 +30,11 @@ WHEN = (
     (LATER, "At an instant ahead"),
 )
 CREDIT, NO_CREDIT, AT_END = "credit", "no_credit", "at_end"
+AT_DATE, AT_DATE_CREDIT = "at_date", "at_date_credit"
 HOW = (
     (AT_END, "With the end of the period"),
+    (AT_DATE, "At a date, without credit"),
+    (AT_DATE_CREDIT, "At a date, the fee after it is credited"),
     (NO_CREDIT, "Now, without credit"),
     (CREDIT, "Now, the fee of the time that is left is credited"),
 )
@@ -72,8 +78,30 @@ class PauseForm(WishForm):
 
 
 class CancelForm(WishForm):
-    field_order = ("how", "reason")
+    field_order = ("how", "at", "reason")
     how = forms.ChoiceField(label="When, and what of the fee", choices=HOW, widget=UnfoldAdminSelectWidget)
+    at = forms.DateTimeField(
+        label="The date (UTC)",
+        required=False,
+        widget=Moment,
+        help_text="For an end at a date: within the running period, or where a later one ends.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("how") in (AT_DATE, AT_DATE_CREDIT) and cleaned.get("at") is None:
+            self.add_error("at", "Name the date, or choose another end.")
+        return cleaned
+
+    def wanted(self) -> dict[str, Any]:
+        """How, when and with which credit, as the preview takes them. Only of a valid form."""
+        how = self.cleaned_data["how"]
+        ways = {AT_END: "period_end", AT_DATE: "at", AT_DATE_CREDIT: "at"}
+        return {
+            "how": ways.get(how, "now"),
+            "at": self.cleaned_data["at"] if how in (AT_DATE, AT_DATE_CREDIT) else None,
+            "prorate": how in (CREDIT, AT_DATE_CREDIT),
+        }
 
 
 class ReactivateForm(WishForm):
@@ -151,6 +179,64 @@ class ChangeForm(TermsForm):
         if cleaned.get("when") == LATER and cleaned.get("at") is None:
             self.add_error("at", "Name the instant, or choose another beginning.")
         return cleaned
+
+
+class PlanForm(WishForm):
+    """The phases to come, one a row; an empty row is none. Add-ons stay as they are."""
+
+    ROWS = 6
+
+    def __init__(self, *args: Any, customer: Customer, held: Sequence[Phase] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        sold = PlanVersion.objects.filter(
+            currency=customer.currency, status=PlanVersion.Status.PUBLISHED, plan__is_add_on=False
+        )
+        sold = (sold.filter(only_for=None) | sold.filter(only_for=customer)).select_related("plan")
+        # One that is planned already may have been retired since.
+        sold = (sold | PlanVersion.objects.filter(pk__in=[one.plan_version.pk for one in held])).distinct()
+        self.count = max(self.ROWS, len(held) + 1)
+        for number in range(self.count):
+            one = held[number] if number < len(held) else None
+            self.fields[f"at_{number}"] = forms.DateTimeField(
+                label=f"Phase {number + 1}, from (UTC)", required=False, widget=Moment,
+                initial=None if one is None else one.effective_at,
+            )  # fmt: skip
+            plan = forms.ModelChoiceField(
+                label="Plan", queryset=sold.order_by("plan__code", "version"), required=False,
+                widget=UnfoldAdminSelectWidget, initial=None if one is None else one.plan_version.pk,
+            )  # fmt: skip
+            plan.label_from_instance = _version_text  # type: ignore[method-assign,assignment]
+            self.fields[f"plan_{number}"] = plan
+            self.fields[f"seats_{number}"] = forms.IntegerField(
+                label="Seats", required=False, min_value=1, max_value=SEATS_MAX, widget=UnfoldAdminIntegerFieldWidget,
+                initial=None if one is None else one.seats,
+            )  # fmt: skip
+        self.order_fields([*(name for name in self.fields if name not in ("reason", "key")), "reason", "key"])
+
+    def rows(self) -> list[list[Any]]:
+        """The fields of each phase, side by side."""
+        return [[self[f"{name}_{number}"] for name in ("at", "plan", "seats")] for number in range(self.count)]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        for number in range(self.count):
+            typed = {name: cleaned.get(f"{name}_{number}") for name in ("at", "plan", "seats")}
+            if any(typed.values()):
+                for name, value in typed.items():
+                    if not value and f"{name}_{number}" not in self.errors:
+                        self.add_error(f"{name}_{number}", "Fill in all three, or none of the row.")
+        return cleaned
+
+    def wanted(self, *, add_ons: dict[datetime, Versions], otherwise: Versions) -> list[Phase]:
+        """The phases, with the add-ons of that instant's plan so far, else those it has. Only of a valid form."""
+        typed = self.cleaned_data
+        found = []
+        for number in range(self.count):
+            at = typed[f"at_{number}"]
+            if at is not None:
+                own = tuple(add_ons.get(at, otherwise))
+                found.append(Phase(at, typed[f"plan_{number}"], typed[f"seats_{number}"], own))
+        return found
 
 
 class StartForm(TermsForm):

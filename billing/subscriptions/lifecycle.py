@@ -16,8 +16,10 @@ from billing.catalog.models import Alignment
 from billing.stripe import gateway, outbox
 from billing.stripe.errors import StripeRefused
 from billing.stripe.models import OutboxIntent
-from billing.subscriptions.change_models import SubscriptionRequest
+from billing.stripe.seconds import second_of
+from billing.subscriptions.change_models import EndPreview, SubscriptionRequest
 from billing.subscriptions.changes import require_steerable
+from billing.subscriptions.end_previews import end_instant, require_current
 from billing.subscriptions.errors import ChangeRefused, SubscriptionNotFound
 from billing.subscriptions.history import Asked, ask, next_reading, purpose_of, record_unless_done
 from billing.subscriptions.models import BillingPeriod, Subscription
@@ -29,6 +31,7 @@ from billing.subscriptions.queries import latest_period
 from billing.subscriptions.scheduling import cancel_resumption, schedule_resumption
 
 StripeDict = dict[str, Any]
+How = EndPreview.How
 Build = Callable[[Subscription], StripeDict]
 VOID = {"pause_collection": {"behavior": "void"}}
 
@@ -117,7 +120,14 @@ def resume(*, subscription_id: int, actor: str, reason: str, idempotency_key: st
 
 
 def cancel(
-    *, subscription_id: int, prorate: bool, actor: str, reason: str, idempotency_key: str, now: datetime
+    *,
+    subscription_id: int,
+    prorate: bool,
+    preview: EndPreview | None = None,
+    actor: str,
+    reason: str,
+    idempotency_key: str,
+    now: datetime,
 ) -> Subscription:
     """
     End a subscription now: its open period ends at that second, and a closing invoice has the usage until then.
@@ -128,6 +138,8 @@ def cancel(
     """
 
     def build(found: Subscription) -> StripeDict:
+        if preview is not None:
+            require_current(preview, how=How.NOW, at=None, prorate=prorate, now=now)
         return {"prorate": prorate, "invoice_now": True}
 
     let = let_go(
@@ -146,22 +158,65 @@ def cancel(
         key=idempotency_key,
         now=now,
         operation="subscriptions.cancel",
+        preview=preview,
     )
 
 
 def cancel_at_period_end(
-    *, subscription_id: int, actor: str, reason: str, idempotency_key: str, now: datetime
+    *,
+    subscription_id: int,
+    preview: EndPreview | None = None,
+    actor: str,
+    reason: str,
+    idempotency_key: str,
+    now: datetime,
 ) -> Subscription:
     """Let a subscription end with its current period; until then it can be taken back."""
 
     def build(found: Subscription) -> StripeDict:
         if found.cancel_at is not None:
             raise ChangeRefused(f"{found} ends {found.cancel_at:%d %b %Y %H:%M} UTC already")
+        if preview is not None:
+            require_current(preview, how=How.PERIOD_END, at=None, prorate=False, now=now)
         return {"cancel_at_period_end": True}
 
     return _tell(
-        subscription_id, Asked.CANCEL_LATER, build, asked={}, actor=actor, reason=reason, key=idempotency_key, now=now
-    )
+        subscription_id, Asked.CANCEL_LATER, build, asked={}, actor=actor, reason=reason, key=idempotency_key, now=now,
+        preview=preview,
+    )  # fmt: skip
+
+
+def cancel_at_date(
+    *,
+    subscription_id: int,
+    at: datetime,
+    prorate: bool,
+    preview: EndPreview | None = None,
+    actor: str,
+    reason: str,
+    idempotency_key: str,
+    now: datetime,
+) -> Subscription:
+    """
+    Let a subscription end at a date, within its period or where a later one ends; until then it can be taken back.
+
+    `prorate` credits the fee after it, on Stripe's last invoice. Raises ChangeRefused as `end_previews.end_instant`.
+    """
+
+    def build(found: Subscription) -> StripeDict:
+        latest = latest_period(found.pk)
+        if latest is None:
+            raise ChangeRefused(f"{found} has no billing period to end")
+        ends_at = end_instant(found, latest, how=How.AT, at=at, prorate=prorate, now=now)
+        if preview is not None:
+            require_current(preview, how=How.AT, at=ends_at, prorate=prorate, now=now)
+        behaviour = "create_prorations" if prorate else "none"
+        return {"cancel_at": second_of(ends_at), "proration_behavior": behaviour}
+
+    return _tell(
+        subscription_id, Asked.CANCEL_LATER, build, asked={"at": at.isoformat(), "prorate": prorate}, actor=actor,
+        reason=reason, key=idempotency_key, now=now, preview=preview,
+    )  # fmt: skip
 
 
 def undo_cancellation(
@@ -203,6 +258,7 @@ def _tell(
     key: str,
     now: datetime,
     operation: str = "subscriptions.update",
+    preview: EndPreview | None = None,
     with_it: Callable[[], None] = lambda: None,
 ) -> Subscription:
     """
@@ -227,6 +283,7 @@ def _tell(
             effective_at=now.replace(microsecond=0),
             actor=actor,
             reason=reason,
+            preview=None if preview is None else preview.preview,
             now=now,
         )
     reading = next_reading()

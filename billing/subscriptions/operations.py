@@ -36,6 +36,7 @@ from billing.subscriptions.errors import (
 from billing.subscriptions.following import follow
 from billing.subscriptions.history import STRIPE, next_reading, record
 from billing.subscriptions.models import BillingPeriod, Subscription, SubscriptionAddOn
+from billing.subscriptions.moving import open_further
 from billing.subscriptions.offers import require_add_on, require_offered, require_plan
 from billing.subscriptions.opening import Item, cadence_of, first_span, open_period
 from billing.subscriptions.pausing import open_after_pause
@@ -163,6 +164,8 @@ def open_next_period(*, subscription_id: int, starts_at: datetime, ends_at: date
         latest = latest_period(subscription_id)
         if latest is None:
             return open_period(subscription, starts_at=starts_at, ends_at=ends_at)
+        if abs(starts_at - subscription.anchor_at) <= START_DRIFT_MAX:
+            latest = open_further(subscription) or latest  # a boundary that was moved, and that nobody went to yet
         _require_near(latest.ends_at, starts_at, "begins")
         if ends_at <= latest.ends_at:
             raise PeriodConflict(

@@ -93,7 +93,7 @@ def resume_period(
     at = max(at, latest.starts_at + timedelta(seconds=1))
     if at >= latest.ends_at:
         return at
-    rows = _part_of_allowances(subscription, at=at, ends_at=latest.ends_at)
+    rows = part_of_allowances(subscription, at=at, ends_at=latest.ends_at)
     _go_on(latest, subscription, at=at, ends_at=latest.ends_at, kind=Kind.REGULAR, allowances=rows, now=now)
     return at
 
@@ -108,12 +108,16 @@ def cycle_at_stripe(stripe_subscription: Mapping[str, Any]) -> tuple[datetime, d
 
 
 def moved_cycle(latest: BillingPeriod, stripe_subscription: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
-    """Return Stripe's current period where it began within our latest one and goes on after it; None elsewhere."""
+    """
+    Return Stripe's current period where it began within our latest one and goes on after it; None elsewhere. Of a trial
+    that was made much shorter it may also end before it.
+    """
     if "current_period_start" not in stripe_subscription["items"]["data"][0]:
         return None
     starts_at, ends_at = cycle_at_stripe(stripe_subscription)
     is_within = latest.starts_at < starts_at < latest.ends_at
-    return (starts_at, ends_at) if is_within and ends_at > latest.ends_at + DRIFT_MAX else None
+    goes_on = ends_at > latest.ends_at + DRIFT_MAX or latest.kind == Kind.TRIAL
+    return (starts_at, ends_at) if is_within and goes_on else None
 
 
 def begin_cycle(
@@ -123,10 +127,12 @@ def begin_cycle(
     *,
     starts_at: datetime,
     ends_at: datetime,
+    kind: str = Kind.REGULAR,
     now: datetime,
 ) -> BillingPeriod:
     """
-    End the latest period where Stripe began another one, and open that: of a trial or a pause that was ended.
+    End the latest period where Stripe began another one, and open that: of a trial or a pause that was ended, or where
+    the billing date was moved to.
 
     Terms that were to begin with the next period begin here: it is the next one, and Stripe has billed them.
     """
@@ -136,7 +142,7 @@ def begin_cycle(
         subscription.save(update_fields=["anchor_at"])
     else:
         ends_at = cadence_of(subscription).nearest(ends_at)
-    return _go_on(latest, subscription, at=starts_at, ends_at=ends_at, kind=Kind.REGULAR, now=now)
+    return _go_on(latest, subscription, at=starts_at, ends_at=ends_at, kind=kind, now=now)
 
 
 def _go_on(
@@ -157,7 +163,7 @@ def _go_on(
     return rest
 
 
-def _part_of_allowances(subscription: Subscription, *, at: datetime, ends_at: datetime) -> list[PeriodAllowance]:
+def part_of_allowances(subscription: Subscription, *, at: datetime, ends_at: datetime) -> list[PeriodAllowance]:
     """What the rest of a period includes after a pause: its part of the time of each allowance."""
     whole_from, whole_to = cadence_of(subscription).containing(at + (ends_at - at) / 2)
     part = min(WHOLE, Fraction((ends_at - at) // MICROSECOND, (whole_to - whole_from) // MICROSECOND))

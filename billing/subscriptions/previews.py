@@ -14,6 +14,7 @@ from django.db import transaction
 
 from billing.catalog.fees import fee_minor_of
 from billing.catalog.models import PlanVersion
+from billing.invoicing.metered.closing import metered_prices_of
 from billing.stripe import gateway, readers
 from billing.stripe.errors import StripeRefused
 from billing.stripe.gateway import StripeDict
@@ -21,12 +22,11 @@ from billing.stripe.seconds import second_of
 from billing.subscriptions import billed
 from billing.subscriptions.at_stripe import changed_items, items_of, price_id
 from billing.subscriptions.change_models import ChangePreview, ChangePreviewLine
-from billing.subscriptions.changes import require_possible, require_steerable
+from billing.subscriptions.changes import require_possible
 from billing.subscriptions.errors import ChangeRefused, SubscriptionNotFound
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import Item
 from billing.subscriptions.proration import Rounding, line_minor
-from billing.subscriptions.queries import latest_period
 
 Source, Kind = ChangePreviewLine.Source, ChangePreview.Kind
 DESCRIPTION_CHARS_MAX = 500
@@ -68,9 +68,9 @@ def preview_change(
         details["proration_behavior"] = "none"
     else:
         details |= {"proration_behavior": "create_prorations", "proration_date": second_of(at)}
-    stripes = _of_stripe(found, details, at=at)
+    stripes = amounts_of(lines_at_stripe(found, details), at=at)
     ours = our_amounts(found, items, latest=latest, at=None if from_next_period else at)
-    return _keep(
+    return keep(
         ChangePreview(
             subscription=found,
             kind=Kind.TERMS,
@@ -88,33 +88,6 @@ def preview_change(
     )
 
 
-def preview_cancellation(*, subscription_id: int, prorate: bool, actor: str, now: datetime) -> ChangePreview:
-    """Say what of the fee an end now would give back, and keep it. Raises as `preview_change` does."""
-    found, at = _found(subscription_id), now.replace(microsecond=0)
-    require_steerable(found)
-    latest = latest_period(found.pk)
-    if latest is None:
-        raise ChangeRefused(f"{found} has no billing period to end")
-    behaviour = "create_prorations" if prorate else "none"
-    stripes = _of_stripe(found, {"cancel_now": True, "proration_behavior": behaviour}, at=None)
-    ours = _credits(found, items_of(found, at=at), latest=latest, at=at) if prorate else []
-    return _keep(
-        ChangePreview(
-            subscription=found,
-            kind=Kind.CANCELLATION,
-            plan_version=found.plan_version,
-            seats=found.seats,
-            add_ons=[],
-            effective_at=at,
-            currency=found.plan_version.currency,
-            made_at=now,
-            made_by=actor,
-        ),
-        ours,
-        [amount for amount in stripes if amount.is_proration and amount.amount_minor <= 0],
-    )
-
-
 def our_amounts(
     subscription: Subscription, items: Sequence[Item], *, latest: BillingPeriod, at: datetime | None
 ) -> list[Amount]:
@@ -125,9 +98,9 @@ def our_amounts(
     held = items_of(subscription, at=latest.ends_at)
     before, after = _by_key(held), _by_key(items)
     amounts: list[Amount] = []
-    if at is not None and latest.kind == BillingPeriod.Kind.REGULAR:
+    if at is not None and _is_prorated(subscription, latest):
         changed = [item for key, item in before.items() if _terms(after.get(key)) != _terms(item)]
-        amounts += _credits(subscription, changed, latest=latest, at=at)
+        amounts += credits_for(subscription, changed, latest=latest, at=at)
         part = billed.part_left_of_cycle(subscription, at=at)
         amounts += [
             Amount(
@@ -145,9 +118,11 @@ def our_amounts(
     ]
 
 
-def _credits(subscription: Subscription, items: Iterable[Item], *, latest: BillingPeriod, at: datetime) -> list[Amount]:
+def credits_for(
+    subscription: Subscription, items: Iterable[Item], *, latest: BillingPeriod, at: datetime
+) -> list[Amount]:
     """What was billed of these items for the time after `at`, a line for each line that was billed."""
-    if latest.kind != BillingPeriod.Kind.REGULAR:
+    if not _is_prorated(subscription, latest):
         return []
     return [
         Amount(price_id(item.version), f"Unused time on {_counted(item)}", -credit, is_proration=True)
@@ -156,10 +131,14 @@ def _credits(subscription: Subscription, items: Iterable[Item], *, latest: Billi
     ]
 
 
-def _of_stripe(subscription: Subscription, details: StripeDict, *, at: datetime | None) -> list[Amount]:
-    """
-    Ask Stripe for its preview; prorations of earlier changes on the same invoice are left out. Raises ChangeRefused.
-    """
+def _is_prorated(subscription: Subscription, latest: BillingPeriod) -> bool:
+    """Whether Stripe billed the running period. Until a billing date that was moved by a trial there it bills none."""
+    is_regular = latest.kind == BillingPeriod.Kind.REGULAR
+    return is_regular and subscription.status != Subscription.Status.TRIALING
+
+
+def lines_at_stripe(subscription: Subscription, details: StripeDict) -> list[StripeDict]:
+    """Ask Stripe for its preview and return its lines; none where nothing would be invoiced. Raises ChangeRefused."""
     asked = {"subscription": subscription.stripe_subscription_id, "subscription_details": details}
     try:
         invoice = gateway.request("post", "/v1/invoices/create_preview", asked).data
@@ -168,7 +147,7 @@ def _of_stripe(subscription: Subscription, details: StripeDict, *, at: datetime 
             return []
         raise ChangeRefused(f"Stripe cannot preview it: {refused.message}") from refused
     # A preview is no stored invoice: its own list holds all its lines.
-    return amounts_of(invoice["lines"]["data"], at=at)
+    return list(invoice["lines"]["data"])
 
 
 def amounts_of(lines: Iterable[StripeDict], *, at: datetime | None) -> list[Amount]:
@@ -177,9 +156,11 @@ def amounts_of(lines: Iterable[StripeDict], *, at: datetime | None) -> list[Amou
     price. Without an instant all prorations.
     """
     second = None if at is None else second_of(at)
+    lines = list(lines)
+    metered = metered_prices_of(lines)  # usage of the period, which no change makes
     amounts: list[Amount] = []
     fees: dict[str, Amount] = {}
-    for line in lines:
+    for line in (line for line in lines if readers.price_of_line(line) not in metered):
         if readers.is_proration_line(line):
             if second is None or line["period"]["start"] == second:
                 amounts.append(_amount(line, is_proration=True))
@@ -202,7 +183,8 @@ def _amount(line: StripeDict, *, is_proration: bool) -> Amount:
     )
 
 
-def _keep(preview: ChangePreview, ours: Sequence[Amount], stripes: Sequence[Amount]) -> ChangePreview:
+def keep(preview: ChangePreview, ours: Sequence[Amount], stripes: Sequence[Amount]) -> ChangePreview:
+    """Write a preview down with the lines of both."""
     with transaction.atomic():
         preview.save(force_insert=True)
         ChangePreviewLine.objects.bulk_create(

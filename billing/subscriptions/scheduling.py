@@ -72,12 +72,53 @@ def schedule(
     Whether they are offered is checked now and again at their time. Raises SubscriptionNotFound, PlanNotOffered, and
     ChangeRefused naming the field and the remedy.
     """
-    if not 1 <= len(phases) <= PHASES_MAX:
+    if not phases:
         raise ChangeRefused(f"name 1 to {PHASES_MAX} phases", field="phases")
-    instants = [phase.effective_at for phase in phases]
-    if any(before >= after for before, after in pairwise(instants)):
-        raise ChangeRefused("each phase begins after the one before; put them in their order", field="phases")
-    wanted = [
+    wanted = _rows(phases, subscription_id=subscription_id, actor=actor, reason=reason, key=idempotency_key, now=now)
+    with transaction.atomic():
+        found = _locked(subscription_id)
+        known = _known(found, idempotency_key)
+        if known:
+            return _the_same(known, wanted, idempotency_key)
+        require_plan(found, phases, now=now)
+        _require_free(found, [phase.effective_at for phase in phases])
+        return ScheduledChange.objects.bulk_create(wanted)
+
+
+def plan_phases(
+    *,
+    subscription_id: int,
+    phases: Sequence[Phase],
+    actor: str,
+    reason: str,
+    idempotency_key: str,
+    now: datetime,
+) -> list[ScheduledChange]:
+    """
+    Let these phases be all that is to come, all or none of them: what was planned before is cancelled, the end of a
+    pause is not. Said twice with one key it is the first. Raises as `schedule`.
+    """
+    wanted = _rows(phases, subscription_id=subscription_id, actor=actor, reason=reason, key=idempotency_key, now=now)
+    cancelled_by = f"Planned anew by {idempotency_key}"
+    with transaction.atomic():
+        found = _locked(subscription_id)
+        known = _known(found, idempotency_key)
+        if known:
+            return _the_same(known, wanted, idempotency_key)
+        before = ScheduledChange.objects.filter(subscription=found, kind=Kind.TERMS)
+        if before.filter(detail=cancelled_by).exists() and not wanted:
+            return []
+        require_plan(found, phases, now=now)
+        for row in before.filter(state=State.WAITING).select_for_update():
+            _settle(row, State.CANCELLED, by=actor, detail=cancelled_by, now=now)
+        _require_free(found, [phase.effective_at for phase in phases])
+        return ScheduledChange.objects.bulk_create(wanted)
+
+
+def _rows(
+    phases: Sequence[Phase], *, subscription_id: int, actor: str, reason: str, key: str, now: datetime
+) -> list[ScheduledChange]:
+    return [
         ScheduledChange(
             subscription_id=subscription_id,
             kind=Kind.TERMS,
@@ -88,26 +129,33 @@ def schedule(
             reason=reason,
             requested_by=actor,
             requested_at=now,
-            idempotency_key=f"{idempotency_key}:{number}",
+            idempotency_key=f"{key}:{number}",
             next_attempt_at=max(now, phase.effective_at - TOLD_AHEAD),
         )
         for number, phase in enumerate(phases, start=1)
     ]
-    with transaction.atomic():
-        found = _locked(subscription_id)
-        known = _known(found, idempotency_key)
-        if known:
-            return _the_same(known, wanted, idempotency_key)
-        require_steerable(found)
-        for phase in phases:
-            if phase.effective_at <= now:
-                raise ChangeRefused(
-                    f"{phase.effective_at:%F %T} is not ahead; name a later instant, or change now",
-                    field="effective_at",
-                )
-            require_items(found, phase.items)
-        _require_free(found, instants)
-        return ScheduledChange.objects.bulk_create(wanted)
+
+
+def require_plan(subscription: Subscription, phases: Sequence[Phase], *, now: datetime) -> None:
+    """The phases as a whole: half-open and in their order, ahead, before a planned end, and each one offered."""
+    if len(phases) > PHASES_MAX:
+        raise ChangeRefused(f"name 1 to {PHASES_MAX} phases", field="phases")
+    instants = [phase.effective_at for phase in phases]
+    if any(before >= after for before, after in pairwise(instants)):
+        raise ChangeRefused("each phase begins after the one before; put them in their order", field="phases")
+    require_steerable(subscription)
+    for phase in phases:
+        if phase.effective_at <= now:
+            raise ChangeRefused(
+                f"{phase.effective_at:%F %T} is not ahead; name a later instant, or change now", field="effective_at"
+            )
+        if subscription.cancel_at is not None and phase.effective_at >= subscription.cancel_at:
+            raise ChangeRefused(
+                f"it ends {subscription.cancel_at:%F %T}, before the phase of {phase.effective_at:%F %T}; take the end"
+                " back, or name earlier instants",
+                field="effective_at",
+            )
+        require_items(subscription, phase.items)
 
 
 def schedule_resumption(

@@ -10,8 +10,15 @@ from billing.invoicing.models import Invoice
 from billing.money_text import minor_text
 from billing.payments.models import Payment
 from billing.stripe.models import OutboxIntent
-from billing.subscriptions.change_models import ChangePreview, ScheduledChange, SubscriptionEvent
+from billing.subscriptions.change_models import (
+    ChangePreview,
+    EndOutcome,
+    EndPreview,
+    ScheduledChange,
+    SubscriptionEvent,
+)
 from billing.subscriptions.comparing import Row, rows_of
+from billing.subscriptions.end_previews import outdated
 from billing.subscriptions.models import BillingPeriod, Subscription
 
 May = Callable[[str], bool]
@@ -21,6 +28,7 @@ BAR_WIDTH, BAR_HEIGHT = 1000, 26
 SEES_INVOICES, SEES_PAYMENTS = "billing.view_invoice", "billing.view_payment"
 TONES = {
     Kind.STARTED: "good", Kind.RESUMED: "good", Kind.RELEASED: "good", Kind.CANCEL_UNDONE: "good",
+    Kind.TRIAL_MOVED: "waiting", Kind.CYCLE_MOVED: "waiting",
     Kind.PAUSED: "waiting", Kind.CANCEL_PLANNED: "waiting", Kind.SCHEDULE: "waiting",
     Kind.ENDED: "bad", Kind.HELD: "bad",
 }  # fmt: skip
@@ -61,10 +69,18 @@ class ShownPreview:
     rows: list[Row]
     is_made: bool
     is_invoiced: bool
+    end: EndPreview | None = None
+    outcome: EndOutcome | None = None
 
     @property
     def agrees(self) -> bool:
-        return all(row.agrees for row in self.rows)
+        as_said = self.outcome is None or not self.outcome.differences
+        return as_said and all(row.agrees for row in self.rows)
+
+    @property
+    def outdated(self) -> list[str]:
+        """What a preview of an end rests on and is no more so; of one that was asked for nothing."""
+        return list(outdated(self.end).values()) if self.end is not None and not self.is_made else []
 
 
 def timeline(subscription: Subscription, *, may: May) -> list[Happening]:
@@ -113,10 +129,17 @@ def shown_previews(subscription: Subscription) -> list[ShownPreview]:
             preview,
             rows_of(preview),
             is_made=any(request.events.all() for request in preview.requests.all()),
-            is_invoiced=hasattr(preview, "outcome"),
+            is_invoiced=hasattr(preview, "outcome") or _outcome(preview) is not None,
+            end=getattr(preview, "end", None),
+            outcome=_outcome(preview),
         )
-        for preview in found.select_related("outcome", "plan_version__plan")[:PREVIEWS_SHOWN]
+        for preview in found.select_related("outcome", "end__outcome", "plan_version__plan")[:PREVIEWS_SHOWN]
     ]
+
+
+def _outcome(preview: ChangePreview) -> EndOutcome | None:
+    found: EndOutcome | None = getattr(getattr(preview, "end", None), "outcome", None)
+    return found
 
 
 def _of_events(subscription: Subscription) -> Iterator[Happening]:

@@ -84,13 +84,20 @@ def test_every_wish_has_its_page_and_its_refusal_is_shown_there(browser: Client,
         key = hidden(browser.get(url).content.decode())["key"]
         return browser.post(url, {"reason": "they asked", "key": key} | typed)
 
+    def cancel(how: str, says: str) -> Any:
+        """What it comes to is shown before the button."""
+        shown = do("cancel", how=how)
+        assert says in shown.content.decode()
+        return browser.post(page("cancel", subscription.pk), hidden(shown.content.decode()) | {"confirmed": "1"})
+
     assert do("resume").status_code == 422
     assert do("pause", reason="").status_code == 422
     assert do("pause").status_code == 302
     assert "is paused since" in do("pause").content.decode()
     thread.sandbox.advance(now_of(thread).replace(hour=5))
     assert do("resume").status_code == 302
-    assert do("cancel", how="at_end").status_code == 302
+    assert do("cancel", how="at_date").status_code == 422
+    assert cancel("at_end", "No fee is given back.").status_code == 302
     assert do("undo").status_code == 302
     later: dict[str, Any] = {
         "plan_version": small.pk,
@@ -106,7 +113,9 @@ def test_every_wish_has_its_page_and_its_refusal_is_shown_there(browser: Client,
     assert browser.post(url, {"reason": "stays", "key": key}).status_code == 302
     waiting.refresh_from_db()
     assert waiting.state == "cancelled"
-    assert do("cancel", how="credit").status_code == 302
+    assert cancel("credit", "We and Stripe agree").status_code == 302
+    subscription.refresh_from_db()
+    assert "What is paid again" in browser.get(page("reactivate", subscription.pk)).content.decode()
     assert do("reactivate").status_code == 302
     assert Subscription.objects.latest("pk").status == "active"
 

@@ -46,7 +46,7 @@ def addresses(thread: Thread) -> dict[str, str]:
         "bare": reverse("admin:billing_subscription_change", args=[bare.pk]),
         "start": reverse("admin:billing_subscription_start", args=[full.customer_id]),
     }
-    for verb in ("change_terms", "pause", "cancel", "reactivate"):
+    for verb in ("change_terms", "pause", "cancel", "reactivate", "phases"):
         pages[verb] = reverse(f"admin:billing_subscription_{verb}", args=[full.pk])
     return pages
 

@@ -9,6 +9,8 @@ from billing.subscriptions.change_models import (
     ChangeOutcome,
     ChangePreview,
     ChangePreviewLine,
+    EndOutcome,
+    EndPreview,
     ScheduledChange,
     SubscriptionEvent,
     SubscriptionRequest,
@@ -16,7 +18,10 @@ from billing.subscriptions.change_models import (
 from billing.subscriptions.models import Subscription
 from tests.factories import ACTOR, DECEMBER, NOVEMBER, OCTOBER, SubscriptionFactory
 
-FACTS = ("apiwrite", "changepreview", "changepreviewline", "changeoutcome", "subscriptionrequest", "subscriptionevent")
+FACTS = (
+    "apiwrite", "changepreview", "changepreviewline", "changeoutcome", "endpreview", "endoutcome",
+    "subscriptionrequest", "subscriptionevent",
+)  # fmt: skip
 CUT = "UPDATE billing_billingperiod SET ends_at = ends_at - interval '1 day'"
 END_LATER = """
     UPDATE billing_subscription
@@ -35,11 +40,28 @@ TERMS_WITHOUT_SEATS = """
            now(), '', ''
       FROM billing_subscription
 """
+END_OF_TERMS = """
+    INSERT INTO billing_endpreview (preview_id, how, prorate, ends_at, rated, included, credited, invoiced, unbilled,
+                                    usage_minor, consequences, rests_on)
+    SELECT id, 'now', true, effective_at, 0, 0, 0, 0, 0, 0, '[]', '{}' FROM billing_changepreview WHERE kind = 'terms'
+"""
+TRIAL_FROM_NOTHING = """
+    UPDATE billing_subscription SET status = 'trialing', stripe_subscription_id = 'sub_1';
+    UPDATE billing_subscription SET trial_ends_at = started_at + interval '9 days'
+"""
 ATTACKS = (
     ("UPDATE billing_apiwrite SET body_sha256 = 'x'", "billing_apiwrite_append_only"),
     ("UPDATE billing_changepreview SET seats = 9", "billing_changepreview_append_only"),
     ("UPDATE billing_changepreviewline SET amount_minor = 0", "billing_changepreviewline_append_only"),
     ("UPDATE billing_changeoutcome SET differences = '[]'", "billing_changeoutcome_append_only"),
+    ("UPDATE billing_endpreview SET usage_minor = 0", "billing_endpreview_append_only"),
+    ("UPDATE billing_endoutcome SET fee_minor = 0", "billing_endoutcome_append_only"),
+    (END_OF_TERMS, "billing_endpreview_of_cancellation"),
+    (
+        END_OF_TERMS.replace("0, 0, 0, 0, 0, 0", "5, 1, 1, 1, 1, 0").replace("'terms'", "'cancellation'"),
+        "billing_endpreview_usage_adds_up",
+    ),
+    (TRIAL_FROM_NOTHING, "billing_subscription_agreed"),
     ("UPDATE billing_subscriptionrequest SET actor = 'user:eve'", "billing_subscriptionrequest_append_only"),
     ("UPDATE billing_subscriptionevent SET reason = 'none'", "billing_subscriptionevent_append_only"),
     *((f"DELETE FROM billing_{fact}", f"billing_{fact}_kept") for fact in (*FACTS, "scheduledchange")),
@@ -77,6 +99,15 @@ def changed(committed_db: None) -> Subscription:
         is_proration=True,
     )  # fmt: skip
     ChangeOutcome.objects.create(preview=preview, stripe_invoice_id="in_1", recorded_at=OCTOBER)
+    cancellation = ChangePreview.objects.create(
+        subscription=subscription, kind="cancellation", plan_version=version, seats=1, effective_at=OCTOBER,
+        currency="USD", made_at=OCTOBER, made_by=ACTOR,
+    )  # fmt: skip
+    usage = {"rated": 9, "included": 1, "credited": 2, "invoiced": 2, "unbilled": 4, "usage_minor": 400}
+    end = EndPreview.objects.create(preview=cancellation, how="now", prorate=True, ends_at=OCTOBER, **usage)
+    EndOutcome.objects.create(
+        preview=end, ended_at=OCTOBER, fee_minor=0, fee_invoiced_minor=0, usage_invoiced_minor=400, recorded_at=OCTOBER
+    )
     request = SubscriptionRequest.objects.create(
         subscription=subscription, kind="pause", purpose="p", effective_at=OCTOBER, requested_at=OCTOBER, actor=ACTOR
     )

@@ -19,6 +19,7 @@ from billing.reconciliation.comparison import Scope
 from billing.reconciliation.subscription_checks import changes_invoiced
 from billing.subscriptions import comparing, previews
 from billing.subscriptions.change_models import ChangePreview
+from billing.subscriptions.end_previews import preview_end
 from billing.subscriptions.errors import ChangeRefused
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.opening import Item
@@ -169,9 +170,8 @@ class TestThroughTheSandbox:
     def test_a_cancellation_now_gives_back_half_of_the_month(self, thread: Thread) -> None:
         subscription = started(thread)
         thread.sandbox.advance(OCT_16_NOON)
-        preview = previews.preview_cancellation(
-            subscription_id=subscription.pk, prorate=True, actor=ACTOR, now=now_of(thread)
-        )
+        end = preview_end(subscription_id=subscription.pk, how="now", prorate=True, actor=ACTOR, now=now_of(thread))
+        preview = end.preview
 
         assert amounts(preview, "ours") == amounts(preview, "stripe") == [(True, -1000)]
 

@@ -1,0 +1,81 @@
+"""What a reactivation asks for: the fee of the new subscription, and what of the old one is used for it or lost."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from billing.catalog.fees import fee_minor_of
+from billing.invoicing.models import Invoice, InvoiceLine
+from billing.payments.queries import customer_balance_minor
+from billing.subscriptions.at_stripe import items_of
+from billing.subscriptions.change_models import SubscriptionRequest
+from billing.subscriptions.end_previews import STRIPES_NOW, fee_given_back
+from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.subscriptions.opening import cadence_of
+from billing.subscriptions.proration import Rounding, line_minor, part_left
+from billing.subscriptions.queries import latest_period
+
+Asked = SubscriptionRequest.Kind
+
+
+@dataclass(frozen=True, slots=True)
+class PaidAgain:
+    """
+    Minor units, before discount and tax. `unused_minor` was billed for the time from the end to `unused_until` and not
+    given back: a new subscription begins a period of its own, so it is paid again.
+    """
+
+    currency: str
+    fee_minor: int
+    from_balance_minor: int
+    unused_minor: int
+    unused_until: datetime | None
+
+
+def what_is_paid_again(ended: Subscription, *, now: datetime) -> PaidAgain:
+    """
+    What reactivating it now would ask for. What an end gave back lies on the customer's balance, from which Stripe pays
+    the first invoice; what it did not give back is nobody's any more, until somebody issues credit for it.
+    """
+    fee = _first_fee(ended, now=now)
+    unused, until = _unused(ended)
+    balance = max(0, -customer_balance_minor(ended.customer_id))
+    return PaidAgain(
+        ended.plan_version.currency,
+        fee_minor=fee,
+        from_balance_minor=min(balance, fee),
+        unused_minor=unused,
+        unused_until=until if unused else None,
+    )
+
+
+def _first_fee(ended: Subscription, *, now: datetime) -> int:
+    """The fees of the last terms; of a calendar's period that has begun, the part that is left, each floored."""
+    fees = [fee_minor_of(item.version, item.seats) for item in items_of(ended, at=ended.ended_at or now)]
+    cadence = cadence_of(ended)
+    if cadence.zone is None:
+        return sum(fees)
+    part = part_left(*cadence.containing(now), now)
+    return sum(line_minor(fee, part, rounding=Rounding.STRIPE) for fee in fees)
+
+
+def _unused(ended: Subscription) -> tuple[int, datetime | None]:
+    last, ended_at = latest_period(ended.pk), ended.ended_at
+    if last is None or ended_at is None or last.kind != BillingPeriod.Kind.REGULAR:
+        return 0, None
+    start, until = cadence_of(ended).containing(ended_at)
+    if ended_at - start <= STRIPES_NOW:
+        return 0, None  # it ended with its period
+    billed = -sum(one.amount_minor for one in fee_given_back(ended, last, ends_at=ended_at, is_over=True))
+    return max(0, billed - _given_back(ended, billed, ended_at=ended_at)), until
+
+
+def _given_back(ended: Subscription, billed: int, *, ended_at: datetime) -> int:
+    """What the end credited: all where it was asked to, else what invoices since then gave back."""
+    asked = ended.requests.filter(kind__in=(Asked.CANCEL, Asked.CANCEL_LATER)).exclude(events=None).first()
+    if asked is not None and asked.asked.get("prorate"):
+        return billed
+    since = Invoice.objects.filter(subscription=ended, created_at__gte=ended_at - STRIPES_NOW)
+    lines = InvoiceLine.objects.filter(
+        invoice__in=since.exclude(status=Invoice.Status.VOID), kind=InvoiceLine.Kind.FEE, amount_minor__lt=0
+    )
+    return -sum(lines.values_list("amount_minor", flat=True))

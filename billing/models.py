@@ -5,6 +5,7 @@ from billing.accounting.reports.models import FinanceReport
 from billing.api.models import ApiWrite
 from billing.catalog.models import Allowance, Plan, PlanVersion, Product, Rate, RateCard
 from billing.customers.models import Customer
+from billing.invoicing.metered.models import MeteredEvent, MeteredPrice, MeteredSummary, MeteredWithdrawal
 from billing.invoicing.models import (
     AbsorbedUsage,
     CreditNote,
@@ -21,6 +22,17 @@ from billing.invoicing.orders.models import InvoiceOrder, InvoiceOrderLine
 from billing.invoicing.proofs.models import InvoiceProof, InvoiceVerification
 from billing.invoicing.release_models import InvoiceCloseRelease
 from billing.invoicing.requests.models import InvoiceRequest, InvoiceRequestDecision
+from billing.payments.bank.models import (
+    BankAccount,
+    BankLine,
+    BankLineDecision,
+    BankMatch,
+    BankMatchLine,
+    BankMatchPayout,
+    BankMatchUndoing,
+    BankStatement,
+    PayoutMovement,
+)
 from billing.payments.disputing.models import DisputeAcceptance, DisputeAcceptanceDecision, DisputeEvidence
 from billing.payments.models import (
     BalanceTransaction,
@@ -69,11 +81,14 @@ from billing.subscriptions.change_models import (
     ChangeOutcome,
     ChangePreview,
     ChangePreviewLine,
+    EndOutcome,
+    EndPreview,
     ScheduledChange,
     SubscriptionEvent,
     SubscriptionRequest,
 )
 from billing.subscriptions.models import BillingPeriod, PeriodAddOn, PeriodAllowance, Subscription, SubscriptionAddOn
+from billing.takeover.models import OpeningEntry, TakenOver, Takeover, TakeoverCheck, TakeoverRun
 from billing.teams.models import (
     BillingGroup,
     GroupMembership,
@@ -97,6 +112,14 @@ __all__ = [
     "BacktestLine",
     "BacktestPart",
     "BalanceTransaction",
+    "BankAccount",
+    "BankLine",
+    "BankLineDecision",
+    "BankMatch",
+    "BankMatchLine",
+    "BankMatchPayout",
+    "BankMatchUndoing",
+    "BankStatement",
     "BillingGroup",
     "BillingPeriod",
     "ChangeOutcome",
@@ -112,6 +135,8 @@ __all__ = [
     "DisputeAcceptance",
     "DisputeAcceptanceDecision",
     "DisputeEvidence",
+    "EndOutcome",
+    "EndPreview",
     "FinanceReport",
     "GrantDrawdown",
     "GroupMembership",
@@ -140,12 +165,18 @@ __all__ = [
     "MemberDimension",
     "Membership",
     "Message",
+    "MeteredEvent",
+    "MeteredPrice",
+    "MeteredSummary",
+    "MeteredWithdrawal",
     "MirrorRebuild",
+    "OpeningEntry",
     "OutboxAttempt",
     "OutboxIntent",
     "Payment",
     "PaymentCard",
     "Payout",
+    "PayoutMovement",
     "PeriodAddOn",
     "PeriodAllowance",
     "Plan",
@@ -181,6 +212,10 @@ __all__ = [
     "SubscriptionAddOn",
     "SubscriptionEvent",
     "SubscriptionRequest",
+    "TakenOver",
+    "Takeover",
+    "TakeoverCheck",
+    "TakeoverRun",
     "TeamChange",
     "TeamPolicy",
     "UsageAccrual",

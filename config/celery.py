@@ -57,6 +57,7 @@ app.conf.beat_schedule = {
     "apply scheduled changes": every(30, "billing.subscriptions.tasks.task_apply_scheduled_changes"),
     "compare changes with their invoices": every(300, "billing.subscriptions.tasks.task_compare_changes"),
     "accrue usage": every(60, "billing.rating.tasks.task_accrue_usage"),
+    "send metered usage": every(3600, "billing.invoicing.metered.tasks.task_send_metered_usage"),
     "rate shadows": every(60, "billing.rollouts.shadow.tasks.task_rate_shadows"),
     "settle late usage": every(60, "billing.invoicing.tasks.task_settle_late_usage"),
     "refresh the Stripe mirror": every(30, "billing.stripe.tasks.task_refresh_mirror"),
@@ -90,6 +91,7 @@ app.conf.beat_schedule = {
     "recover payments": every(300, "billing.payments.recovery.tasks.task_recover_payments"),
     "answer disputes": every(300, "billing.payments.disputing.tasks.task_answer_disputes"),
     "send refunds": every(30, "billing.payments.refunding.tasks.task_send_refunds"),
+    "match bank lines": every(900, "billing.payments.bank.tasks.task_match_bank_lines"),
     "send e-mails": every(60, "billing.payments.recovery.tasks.task_send_messages"),
     "warn of cards that expire": {
         "task": "billing.payments.recovery.tasks.task_warn_of_card_expiry",
@@ -109,6 +111,7 @@ app.autodiscover_tasks(
         "billing.invoicing",
         "billing.invoicing.proofs",
         "billing.payments",
+        "billing.payments.bank",
         "billing.payments.disputing",
         "billing.payments.recovery",
         "billing.payments.refunding",

@@ -37,8 +37,9 @@ _USAGE_WATCH = _view("metering", "alarm", "freshnesscount", "eventarchive")
 _PROVING = (*_view("billing", "backtest", "shadowrating", "shadowperiod"), "billing.simulate_planversion")
 _SHADOWING = ("billing.start_shadowrating", "billing.end_shadowrating")
 _RATED_USAGE = _view("billing", "usageaccrual", "usageaccrualline", "grantdrawdown", "absorbedusage", "lateusage")
-_INVOICES = _view(
-    "billing", "invoice", "invoiceline", "invoiceclose", "invoiceclosestep", "creditnote", "creditnoteline"
+_INVOICES = (
+    *_view("billing", "invoice", "invoiceline", "invoiceclose", "invoiceclosestep", "creditnote", "creditnoteline"),
+    *_view("billing", "meteredevent", "meteredprice", "meteredsummary"),
 )
 # That it was proved is for everybody to see and to try; the raw events behind it leave the house by finance alone.
 _PROOFS = (*_view("billing", "invoiceproof"), "billing.verify_invoiceproof")
@@ -58,11 +59,19 @@ _GIVING_BACK = (
     "billing.approve_refund",
     "billing.decide_writeoff",
 )
+# What arrived at our bank, and which payout of Stripe's it is.
+_BANK = (
+    *_view("billing", "bankaccount", "bankstatement", "bankline", "bankmatch"),
+    "billing.import_bankstatement",
+    "billing.match_bankline",
+)
 _USAGE = _view("metering", "usageevent", "aggregationwindow", "meter")
 # One customer's statement is for who answers that customer, all accounts only for who keeps the books and the machine.
 _STATEMENT = ("ledger.view_customer_statement",)
 _LEDGER = (*_view("ledger", "account", "journalentry", "posting", "periodclosing", "seal"), *_STATEMENT)
 _RECONCILIATION = _view("billing", "reconciliationrun", "discrepancy")
+# Who brings an account in reads what became of it; the rest of the house sees the rows themselves.
+_TAKEOVER = _view("billing", "takeover", "takenover", "openingentry", "takeovercheck")
 _STRIPE = (*_view("billing", "inboxevent", "inboxreplay", "pollposition", "mirrorrebuild"), "billing.view_mirror")
 # A write to Stripe that did not end well: found by whoever keeps the machine, or by whoever misses the money.
 _OUTBOX = (*_view("billing", "outboxintent"), "billing.redrive_outboxintent")
@@ -142,10 +151,12 @@ ROLES: Mapping[str, frozenset[str]] = {
             "billing.void_invoice",
             "billing.approve_invoicerequest",
             "billing.release_invoiceclose",
+            "billing.resend_meteredevent",
             *_PAYMENTS,
             *_RECOVERY,
             *_GIVING_BACK,
             *_view("billing", "balancetransaction", "payout"),
+            *_BANK,
             *_LEDGER,
             "ledger.close_period",
             "ledger.reopen_period",
@@ -157,6 +168,7 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_PROPOSING,
             "billing.decide_approval",
             *_CREDIT,
+            *_TAKEOVER,
             *_RECONCILIATION,
             *_OUTBOX,
             # The proof that every event was counted.

@@ -309,6 +309,12 @@ BILLING_LEASE_SECONDS = environment.integer("BILLING_LEASE_SECONDS", default=30,
 BILLING_MEMBER_DIMENSION = environment.text("BILLING_MEMBER_DIMENSION", "member")
 # So long may money be on its way (payment to balance, payout to bank, refund owed) before reconciliation names it.
 BILLING_CLEARING_DAYS = environment.integer("BILLING_CLEARING_DAYS", default=7, at_least=0, at_most=90)
+# A bank line is a payout when it is booked within so many bank days (Monday to Friday) of the day Stripe expects it.
+BILLING_BANK_DAYS = environment.integer("BILLING_BANK_DAYS", default=3, at_least=0, at_most=15)
+# So many bank days after the day of its arrival a payout that no bank line confirms is named by reconciliation.
+BILLING_BANK_CONFIRM_DAYS = environment.integer("BILLING_BANK_CONFIRM_DAYS", default=5, at_least=0, at_most=60)
+# A bank line whose reference has one of these words is Stripe's, and has to be a payout.
+BILLING_BANK_STRIPE_WORDS = environment.words("BILLING_BANK_STRIPE_WORDS", default="STRIPE")
 # How long after the end of a period its usage may still arrive and be on the period's own invoice.
 BILLING_CLOSE_GRACE_SECONDS = environment.integer("BILLING_CLOSE_GRACE_SECONDS", default=0, at_least=0, at_most=259200)
 # So long a close waits for usage that is not counted yet; then it is held, and a person may let it go on without.

@@ -67,7 +67,7 @@ class WaitingFilter(admin.SimpleListFilter):
 
 @admin.register(OutboxIntent)
 class OutboxIntentAdmin(ReadOnlyAdmin):
-    list_display = ("purpose", "operation", "state_label", "attempts", "stripe_object_id", "created_at", "finished_at")
+    list_display = ("purpose", "state_label", "operation", "created_at", "attempts", "stripe_object_id", "finished_at")
     list_filter = ("state", WaitingFilter)
     search_fields = ("=purpose", "=operation", "=target", "=stripe_object_id", "=request_id")
     search_help_text = "A purpose, an operation, or an id at Stripe"

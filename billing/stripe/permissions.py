@@ -5,7 +5,8 @@ Every kind of object that our code reads or writes is named here once. `manage.p
 each, and, where we write, changes an object that does not exist: Stripe looks at permissions first.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from billing.stripe import gateway
 from billing.stripe.errors import StripeForbidden, StripeRefused
@@ -18,12 +19,16 @@ NOBODY = "permission_check_of_nothing"
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A kind of object, whether we write it, and what it is asked for at `path` to see."""
+    """
+    A kind of object, whether we write it, and what it is asked for at `path` to see. One with `nothing` cannot be read:
+    it is sent these parameters, which make nothing.
+    """
 
     name: str
     path: str
     writes: bool
     query: tuple[tuple[str, str], ...] = ()
+    nothing: Mapping[str, object] = field(default_factory=dict)
 
 
 NEEDS = (
@@ -38,6 +43,12 @@ NEEDS = (
     Need("Invoices", "/v1/invoices", writes=True),
     Need("Invoice payments", "/v1/invoice_payments", writes=False),
     Need("Meters", "/v1/billing/meters", writes=True),
+    Need(
+        "Meter events",
+        "/v1/billing/meter_events",
+        writes=True,
+        nothing={"event_name": NOBODY, "payload": {"stripe_customer_id": NOBODY, "value": "0"}},
+    ),
     Need("Payment intents", "/v1/payment_intents", writes=False),
     Need("Payment methods", "/v1/payment_methods", writes=True),
     Need("Payouts", "/v1/payouts", writes=False),
@@ -58,6 +69,9 @@ class Found:
 
 def check(need: Need) -> Found:
     """Ask Stripe what the configured key may do with a kind of object. Raises StripeUnavailable without an answer."""
+    if need.nothing:
+        lacking = _lacks("post", need.path, dict(need.nothing), "write")
+        return Found(need, (lacking,) if lacking else ())
     missing = [_lacks("get", need.path, {"limit": 1}, "read")]
     if need.writes:
         missing.append(_lacks("post", f"{need.path}/{NOBODY}", {}, "write"))

@@ -15,7 +15,9 @@ from billing.stripe import gateway, inbox
 from billing.stripe.errors import LeaseLost, NotYetKnown, ProjectionRefused, StripeRefused, StripeUnavailable
 from billing.stripe.handlers import Handler, customers, ignore, invoices, meters, money, nothing
 from billing.stripe.inbox import Claim, Outcome, Verdict
+from billing.stripe.readers import id_of
 from billing.subscriptions.operations import SubscriptionError
+from billing.takeover.cut import cut, is_before, left_out
 from ledger.operations import LedgerError
 from promotions.operations import GrantError
 
@@ -44,7 +46,10 @@ def process_event(*, event_id: str, now: datetime) -> bool:
         hold_close_of(stripe_invoice_id=claim.object_id, reason=str(refusal), now=now)
         _fail(claim, refusal, Verdict.SET_ASIDE, now=now)
     except NotYetKnown as early:
-        _fail(claim, early, Verdict.WAIT, now=now)
+        if _is_left_out(claim):
+            _leave(claim, now=now)
+        else:
+            _fail(claim, early, Verdict.WAIT, now=now)
     except Exception as bug:
         logger.exception("projecting %s failed", claim.object_id)
         _fail(claim, bug, Verdict.TRY_A_FEW_TIMES, now=now)
@@ -52,6 +57,10 @@ def process_event(*, event_id: str, now: datetime) -> bool:
 
 
 def _project(claim: Claim, *, now: datetime) -> None:
+    if _belongs_to_opening(claim):
+        with transaction.atomic():
+            inbox.finish(claim, outcome=Outcome.IGNORED, now=now)
+        return
     behind = _whole_of(claim)
     if behind:
         inbox.readdress(claim, object_id=behind, now=now)
@@ -62,6 +71,29 @@ def _project(claim: Claim, *, now: datetime) -> None:
     with transaction.atomic():
         work()
         inbox.finish(claim, outcome=outcome, now=now)
+
+
+def _belongs_to_opening(claim: Claim) -> bool:
+    """
+    Whether all of it happened by the cut of a takeover. The run fetches every object after the cut, so it brings what
+    these events tell; about objects that had ended by then there is nothing to do.
+    """
+    cut_at = cut()
+    return cut_at is not None and all(is_before(event.stripe_created_at, cut_at) for event in claim.events)
+
+
+def _is_left_out(claim: Claim) -> bool:
+    """Whether it is about a customer whom a takeover left out of the books by name."""
+    named = {claim.object_id} | {id_of(snapshot.get("customer")) for snapshot in claim.snapshots}
+    return bool(left_out(named - {""}))
+
+
+def _leave(claim: Claim, *, now: datetime) -> None:
+    try:
+        with transaction.atomic():
+            inbox.finish(claim, outcome=Outcome.IGNORED, now=now)
+    except LeaseLost:
+        _overtaken(claim)
 
 
 def _fail(claim: Claim, error: Exception, verdict: Verdict, *, now: datetime) -> None:
@@ -163,6 +195,7 @@ ENABLED_EVENTS = (
     "payout.created",
     "payout.failed",
     "payout.paid",
+    "payout.reconciliation_completed",
     "payout.updated",
     "refund.created",
     "refund.failed",

@@ -67,6 +67,14 @@ def _with_all_lines(note: StripeDict) -> StripeDict:
     return {**note, "lines": {**note["lines"], "data": lines, "has_more": False}}
 
 
+def payments_after_giving_up(invoice: StripeDict) -> list[StripeDict]:
+    """What paid an invoice that was marked uncollectible and has ended; of others nobody has to ask."""
+    is_ended = invoice["status"] in ("paid", "void")
+    if not is_ended or invoice["status_transitions"]["marked_uncollectible_at"] is None:
+        return []
+    return list(listed("/v1/invoice_payments", invoice=invoice["id"], status="paid"))
+
+
 def payment_intent_with_charge(payment_intent_id: str) -> StripeDict:
     """A payment intent with its latest charge and that charge's balance transaction."""
     return retrieve(

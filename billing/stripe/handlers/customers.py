@@ -17,6 +17,7 @@ from billing.subscriptions.following import shows_nothing_new
 from billing.subscriptions.history import next_reading
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.operations import project_subscription
+from billing.takeover.cut import cut, is_second_before
 
 
 def balance_movements(invoice: StripeDict) -> list[StripeDict]:
@@ -32,8 +33,9 @@ def _new_movements(customer: Customer) -> list[StripeDict]:
     """Stripe lists the newest first; all before one that is recorded are recorded: they are entered in one go."""
     recorded = payments_queries.recorded_customer_balance_ids(customer.pk)
     new: list[StripeDict] = []
+    cut_at = cut()
     for movement in gateway.listed(f"/v1/customers/{customer.stripe_customer_id}/balance_transactions"):
-        if movement["id"] in recorded:
+        if movement["id"] in recorded or is_second_before(movement["created"], cut_at):
             break
         new.append(movement)
     return new[::-1]

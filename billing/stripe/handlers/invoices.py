@@ -8,9 +8,9 @@ from django.db import transaction
 from billing.invoicing import queries as invoicing_queries
 from billing.invoicing.crediting import is_as_shown, project_credit_note
 from billing.invoicing.deleting import is_deleted, record_deleted_draft
+from billing.invoicing.metered.closing import fees_among
 from billing.invoicing.models import CreditNote, Invoice, InvoiceClose
 from billing.invoicing.operations import begin_close, project_invoice
-from billing.invoicing.stripe_lines import is_subscription_fee
 from billing.invoicing.tasks import task_close_invoice
 from billing.payments.operations import record_customer_balance_transactions
 from billing.payments.recovery.operations import follow_invoice
@@ -22,7 +22,10 @@ from billing.stripe.handlers.customers import balance_movements
 from billing.stripe.inbox import Claim
 from billing.stripe.readers import id_of
 from billing.subscriptions.changes import is_awaited
+from billing.subscriptions.looking import SubscriptionLook, bills_our_terms, look_at
 from billing.subscriptions.models import Subscription
+from billing.subscriptions.operations import project_subscription
+from billing.takeover.cut import cut, is_second_before
 
 FINALIZED_BY_STRIPE = (
     "Stripe finalised this invoice before its usage was on it. The usage goes on the next invoice of the subscription."
@@ -38,20 +41,28 @@ def invoice(claim: Claim, now: datetime) -> Work:
         return nothing
     fetched = gateway.retrieve(f"/v1/invoices/{claim.object_id}")
     subscription = _subscription_of(fetched)
-    bills_a_cycle = fetched["billing_reason"] == "subscription_cycle" and subscription is not None
+    is_of_before = is_second_before(fetched["created"], cut())  # the period that it bills was not ours
+    is_cycle = fetched["billing_reason"] == "subscription_cycle" and not is_of_before
+    bills_a_cycle = is_cycle and subscription is not None
     closes_a_period = bills_a_cycle and not _comes_with_the_end(fetched, subscription)
     if closes_a_period and fetched["status"] == "draft":
         fetched = _take_over(fetched, now=now)
     is_finalized = fetched["status"] != "draft"
     awaited = _awaited_change(fetched, subscription) if closes_a_period else None
     lines = readers.all_lines(fetched) if closes_a_period or is_finalized else []
+    look = _look_for_change(fetched, subscription, lines) if closes_a_period and awaited is None else None
     notes = readers.credit_notes_of(fetched) if is_finalized else []
     movements = balance_movements(fetched) if is_finalized else []
+    payments = readers.payments_after_giving_up(fetched)
 
     def work() -> None:
-        invoice = project_invoice(fetched, lines=lines, notes=notes, subscription=subscription, now=now)
+        invoice = project_invoice(
+            fetched, lines=lines, notes=notes, payments=payments, subscription=subscription, now=now
+        )
         record_customer_balance_transactions(movements, customer=invoice.customer, now=now)
         follow_invoice(invoice, now=now)
+        if look is not None:
+            project_subscription(look.fetched, now=now, reading=look.reading)
         if closes_a_period:
             _begin_close(invoice, lines, awaited_change=awaited, now=now)
 
@@ -78,7 +89,7 @@ def _comes_with_the_end(fetched: StripeDict, subscription: Subscription | None) 
     """
     if subscription is None or (subscription.cancel_at is None and subscription.ended_at is None):
         return False
-    return not any(is_subscription_fee(line) for line in readers.all_lines(fetched))
+    return not fees_among(readers.all_lines(fetched))
 
 
 def _take_over(fetched: StripeDict, *, now: datetime) -> StripeDict:
@@ -98,6 +109,19 @@ def _awaited_change(fetched: StripeDict, subscription: Subscription | None) -> S
     if subscription is None or is_begun or not is_awaited(subscription):
         return None
     return gateway.retrieve(f"/v1/subscriptions/{subscription.stripe_subscription_id}")
+
+
+def _look_for_change(
+    fetched: StripeDict, subscription: Subscription | None, lines: list[StripeDict]
+) -> SubscriptionLook | None:
+    """
+    Stripe's subscription, where a renewal bills other fees than our terms come to: somebody changed its items there,
+    and the event of that has not come. Once, before the period opens whose terms then stay frozen.
+    """
+    is_begun = InvoiceClose.objects.filter(invoice__stripe_invoice_id=fetched["id"]).exists()
+    if subscription is None or is_begun or bills_our_terms(subscription, lines):
+        return None
+    return look_at(subscription)
 
 
 def _begin_close(
@@ -136,4 +160,6 @@ def _subscription_of(fetched: StripeDict) -> Subscription | None:
         ).first()
         if waiting is not None:
             return waiting
+    if is_second_before(fetched["created"], cut()):
+        return None  # one that had ended before the takeover
     raise NotYetKnown(f"subscription {stripe_id} of invoice {fetched['id']} is not known here")

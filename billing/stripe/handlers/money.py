@@ -5,6 +5,7 @@ from datetime import datetime
 from billing.customers.models import Customer
 from billing.invoicing.models import Invoice
 from billing.payments import queries as payments_queries
+from billing.payments.bank.composition import is_composition_known, record_composition
 from billing.payments.disputes import project_disputes
 from billing.payments.models import Payment
 from billing.payments.operations import project_payment, record_balance_transactions
@@ -75,9 +76,16 @@ def payment_method(claim: Claim, now: datetime) -> Work:
 def payout(claim: Claim, now: datetime) -> Work:
     """A payout, from the balance at Stripe to the bank, or back."""
     fetched = gateway.retrieve(f"/v1/payouts/{claim.object_id}", expand=MOVEMENTS)
+    # Stripe tells what it is made of of its own payouts only, and once it has sorted that out.
+    is_listed = fetched["automatic"] and fetched.get("reconciliation_status") == "completed"
+    paid_out: list[StripeDict] = []
+    if is_listed and not is_composition_known(claim.object_id):
+        listed = gateway.listed("/v1/balance_transactions", payout=claim.object_id, expand=["data.source"])
+        paid_out = list(listed)
 
     def work() -> None:
-        project_payout(fetched, now=now)
+        projected = project_payout(fetched, now=now)
+        record_composition(paid_out, payout=projected, now=now)
 
     return work
 

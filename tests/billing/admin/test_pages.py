@@ -53,6 +53,10 @@ OPENED_BY = {
 }
 # Whose pages with rows are opened by the tests of their own rooms; here their lists are, without a row.
 LISTS_OPENED_BY = {
+    "billing.bankaccount": {FINANCE},
+    "billing.bankline": {FINANCE},
+    "billing.bankmatch": {FINANCE},
+    "billing.bankstatement": {FINANCE},
     "billing.billinggroup": EVERYBODY,
     "billing.disputeacceptance": {FINANCE},
     "billing.inboxreplay": {ENGINEERING},
@@ -60,13 +64,19 @@ LISTS_OPENED_BY = {
     "billing.invoicerequest": EVERYBODY,
     "billing.member": EVERYBODY,
     "billing.message": {CUSTOMER_SUCCESS, FINANCE},
+    "billing.meteredevent": EVERYBODY,
+    "billing.meteredprice": EVERYBODY,
     "billing.mirrorrebuild": {ENGINEERING},
+    "billing.openingentry": {FINANCE},
     "billing.paymentcard": {CUSTOMER_SUCCESS, FINANCE},
     "billing.pollposition": {ENGINEERING},
     "billing.recoverycase": {CUSTOMER_SUCCESS, FINANCE},
     "billing.recoverypolicy": {FINANCE},
     "billing.refundbatch": {FINANCE},
     "billing.refundrequest": {CUSTOMER_SUCCESS, FINANCE},
+    "billing.takenover": {FINANCE},
+    "billing.takeover": {FINANCE},
+    "billing.takeovercheck": {FINANCE},
     "billing.teamchange": EVERYBODY,
     "billing.writeoffrequest": {FINANCE},
 }

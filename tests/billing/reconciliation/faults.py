@@ -275,8 +275,8 @@ FAULTS = (
         "a payout that Stripe never made",
         "billing_payout",
         "INSERT INTO billing_payout (stripe_payout_id, status, amount_minor, currency, is_automatic, failure_code,"
-        " failure_message, occurred_at, expected_at, projected_at) VALUES ('po_ours', 'paid', 100, 'USD', false, '',"
-        " '', '2026-10-15Z', '2026-10-17Z', '2026-10-17Z')",
+        " failure_message, trace_id, statement_descriptor, occurred_at, expected_at, projected_at) VALUES ('po_ours',"
+        " 'paid', 100, 'USD', false, '', '', '', '', '2026-10-15Z', '2026-10-17Z', '2026-10-17Z')",
         check="stripe_money",
         subject="payout po_ours",
         left="none",

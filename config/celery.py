@@ -109,6 +109,7 @@ app.autodiscover_tasks(
         "billing.subscriptions",
         "billing.rating",
         "billing.invoicing",
+        "billing.invoicing.metered",
         "billing.invoicing.proofs",
         "billing.payments",
         "billing.payments.bank",

@@ -350,5 +350,7 @@ NEVER_BY_HAND: Mapping[str, str] = {
     "stripe:clearing": "It is our balance at Stripe, movement by movement. A movement of an unknown kind is in "
     "suspense, and that can be cleared.",
     "disputes": "It is what banks hold back. Answer or accept the dispute at Stripe.",
+    "opening": "It is what stood at Stripe when the account was taken over, fact by fact. A later change there has an "
+    "entry of its own.",
     "fx": "It is both sides of Stripe's conversions between currencies, movement by movement.",
 }

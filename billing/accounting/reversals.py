@@ -39,6 +39,7 @@ UNDONE_BY: Mapping[str, str] = {
     Entry.STRIPE_RESERVE: f"{_AT_STRIPE} What Stripe releases {_BY_ITSELF.replace('that is', 'is')}",
     Entry.STRIPE_CONVERTED: _AT_STRIPE,
     Entry.STRIPE_UNKNOWN: f"{_AT_STRIPE} Clear it out of suspense with an adjustment.",
+    Entry.OPENING: f"It is what Stripe said at the cut of the takeover. What changes there afterwards, {_BY_ITSELF}",
     GrantEntry.GRANT_ISSUED: "Void the grant on its page.",
     GrantEntry.GRANT_ENDED: "Issue the customer a new grant.",
     GrantEntry.PAID_GRANT_ISSUED: "Refund what was paid for it in Stripe.",

@@ -10,10 +10,12 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import stripe
@@ -120,7 +122,9 @@ def _in_processes(work: Any, parts: Sequence[Part], now: datetime) -> Counter[st
     connections.close_all()
     gateway._client.cache_clear()
     CountingClient.calls.clear()
-    with multiprocessing.get_context("fork").Pool(len(parts)) as pool:
+    # Pool ends its processes by SIGTERM, which this program has made an interrupt that prints where it was.
+    end_quietly = partial(signal.signal, signal.SIGTERM, signal.SIG_DFL)
+    with multiprocessing.get_context("fork").Pool(len(parts), initializer=end_quietly) as pool:
         counted = pool.starmap(work, [(part, now) for part in parts])
     return sum(counted, Counter[str]())
 

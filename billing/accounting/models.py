@@ -39,7 +39,7 @@ class ManualEntry(models.Model):
         help_text="What the requester moved alone for this customer on this day (UTC), with this.",
     )
     needs_second_person = models.BooleanField()
-    requested_by = models.CharField(max_length=200, help_text='"user:<username>"')
+    requested_by = models.CharField(max_length=200, help_text='"user:NAME"')
     requested_at = models.DateTimeField()
     idempotency_key = models.CharField(max_length=200, unique=True)
 
@@ -115,7 +115,7 @@ class ManualEntryDecision(models.Model):
     outcome = models.CharField(max_length=20, choices=Outcome)
     requested_by = models.CharField(max_length=200)
     needs_second_person = models.BooleanField()
-    decided_by = models.CharField(max_length=200, help_text='"user:<username>"')
+    decided_by = models.CharField(max_length=200, help_text='"user:NAME"')
     decided_at = models.DateTimeField()
     words = models.CharField(max_length=500, blank=True, help_text="Why it was decided so.")
     journal_entry_id = models.BigIntegerField(unique=True, null=True, help_text="What was posted; null if nothing was.")

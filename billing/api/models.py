@@ -8,7 +8,7 @@ PATH_CHARS_MAX = 1000
 class ApiWrite(models.Model):
     """The first request that a caller sent under an idempotency key. Another one under it is refused. Only added."""
 
-    actor = models.CharField(max_length=200, help_text="service:<api key name> or user:<name>.")
+    actor = models.CharField(max_length=200, help_text="service:NAME or user:NAME.")
     key = models.CharField(max_length=100, help_text="The header Idempotency-Key.")
     path = models.CharField(max_length=PATH_CHARS_MAX)
     body_sha256 = models.CharField(max_length=64)

@@ -164,10 +164,10 @@ def _requests_of(invoice: Invoice) -> list[InvoiceRequest]:
 
 
 def _held_for(invoice: Invoice, *, now: datetime) -> timedelta | None:
-    """For how long its close has been held; None where it is not."""
+    """For how long its close has been held, in whole seconds; None where it is not."""
     held_at = InvoiceClose.objects.filter(invoice=invoice).exclude(held_reason="").values_list("held_at", flat=True)
     since = held_at.first()
     if since is None:
         return None
-    held = now - since
-    return timedelta(days=held.days, seconds=held.seconds)
+    # A worker's clock may be ahead of this one's: less than nothing is nothing.
+    return max(timedelta(seconds=(now - since) // timedelta(seconds=1)), timedelta())

@@ -59,7 +59,7 @@ class AskedFor(models.Model):
         help_text="What the requester moved alone for this customer on this day (UTC), with this."
     )
     needs_second_person = models.BooleanField()
-    requested_by = models.CharField(max_length=200, help_text='"user:<username>" or "service:<name>"')
+    requested_by = models.CharField(max_length=200, help_text='"user:NAME" or "service:NAME"')
     requested_at = models.DateTimeField()
     idempotency_key = models.CharField(max_length=200, unique=True)
 
@@ -73,7 +73,7 @@ class DecidedOn(models.Model):
     outcome = models.CharField(max_length=20, choices=Outcome)
     requested_by = models.CharField(max_length=200)
     needs_second_person = models.BooleanField()
-    decided_by = models.CharField(max_length=200, help_text='"user:<username>"')
+    decided_by = models.CharField(max_length=200, help_text='"user:NAME"')
     decided_at = models.DateTimeField()
     words = models.CharField(max_length=500, blank=True, help_text="Why it was decided so.")
 

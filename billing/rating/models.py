@@ -135,7 +135,7 @@ class LateUsage(models.Model):
     windows = models.PositiveIntegerField(help_text="How many hours they change.")
     state = models.CharField(max_length=12, choices=State, default=State.FOUND)
     outcome = models.CharField(max_length=500, blank=True, help_text="What was done, or why a person has to decide.")
-    settled_by = models.CharField(max_length=200, blank=True, help_text="user:<name> or service:<name>.")
+    settled_by = models.CharField(max_length=200, blank=True, help_text="user:NAME or service:NAME.")
     settled_at = models.DateTimeField(null=True)
     invoice = models.ForeignKey(
         "billing.Invoice",

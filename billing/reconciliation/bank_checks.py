@@ -22,16 +22,17 @@ def bank_lines(scope: Scope) -> Findings:
     Looked at since the first day of the currency's statements. A currency without statements is not asked for.
     """
     today = scope.range_end.astimezone(UTC).date()
-    for leg in queries.unconfirmed():
+    legs = queries.unconfirmed()
+    until = {currency: queries.covered_until(currency) for currency in {leg.payout.currency for leg in legs}}
+    for leg in legs:
         if today <= add_bank_days(leg.on, settings.BILLING_BANK_CONFIRM_DAYS):
             yield Agreed(1)
             continue
-        until = queries.covered_until(leg.payout.currency)
         yield Pair(
             f"payout {leg.payout} {leg.leg.label.lower()} {leg.on}", "Stripe",
             in_units(leg.amount_minor, leg.payout.currency), "bank line", None,
             f"Stripe says that it {'arrived' if leg.leg == Leg.ARRIVED else 'went back'} and no bank line is it. "
-            f"Statements in {leg.payout.currency} reach until {until}.",
+            f"Statements in {leg.payout.currency} reach until {until[leg.payout.currency]}.",
             stripe_id=leg.payout.stripe_payout_id,
         )  # fmt: skip
     for match in queries.live_matches().prefetch_related("lines__line", "payouts__payout"):

@@ -43,7 +43,7 @@ class InvoiceVerification(models.Model):
 
     proof = models.ForeignKey(InvoiceProof, on_delete=models.PROTECT, related_name="verifications")
     verified_at = models.DateTimeField()
-    verified_by = models.CharField(max_length=200, help_text="user:<name>, task:<name> or service:<name>.")
+    verified_by = models.CharField(max_length=200, help_text="user:NAME, task:NAME or service:NAME.")
     is_proved = models.BooleanField()
     event_count = models.PositiveBigIntegerField(help_text="Raw events read.")
     differences = models.JSONField(default=list, help_text="The first differences, each a sentence.")

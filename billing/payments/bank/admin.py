@@ -176,7 +176,8 @@ def _as_last_time(request: HttpRequest) -> dict[str, Any]:
     """An account's statements look alike: the form begins as the last one of this account was read."""
     account = request.GET.get("account", "")
     last = BankStatement.objects.select_related("account")
-    found = last.filter(account_id=int(account)).first() if account.isdecimal() else last.first()
+    is_id = account.isdecimal() and len(account) < 19
+    found = last.filter(account_id=int(account)).first() if is_id else last.first()
     if found is None:
         return {}
     rules = {name: value for name, value in found.rules.items() if name not in ("columns", "opening", "closing")}

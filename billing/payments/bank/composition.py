@@ -8,9 +8,9 @@ from typing import Any
 from billing.payments.bank.models import PayoutMovement
 from billing.payments.models import BalanceTransaction, Dispute, Payment, Payout, Refund
 from billing.payments.operations import record_balance_transactions
+from billing.stripe.readers import id_of
 
 SHOWN_MAX = 200
-_PAYOUT_TYPES = ("payout", "payout_failure", "payout_cancel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ def record_composition(listed: Sequence[dict[str, Any]], *, payout: Payout, now:
 
     Runs inside one transaction of the caller; said again it changes nothing. Raises LedgerError, ProjectionRefused.
     """
-    paid_out = [one for one in listed if one["type"] not in _PAYOUT_TYPES]
+    # Stripe lists the payout's own movement as well. What an earlier payout brought back is paid out again by this one.
+    paid_out = [one for one in listed if id_of(one.get("source")) != payout.stripe_payout_id]
     if not paid_out:
         return
     record_balance_transactions(paid_out, now=now)

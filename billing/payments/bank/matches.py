@@ -17,7 +17,6 @@ from billing.money_text import minor_text
 from billing.payments.bank import queries
 from billing.payments.bank.matching import Key, Pairing, pair
 from billing.payments.bank.models import (
-    BankAccount,
     BankLine,
     BankLineDecision,
     BankMatch,
@@ -26,6 +25,7 @@ from billing.payments.bank.models import (
     BankMatchUndoing,
     Leg,
 )
+from billing.payments.bank.statements import lock_accounts
 from billing.payments.models import Payout
 from billing.payments.two_people import InvalidRequest, NotPermitted
 
@@ -33,6 +33,8 @@ MATCH = "billing.match_bankline"
 BY_RULE = "task:match_bank_lines"
 # Older payouts are not looked at again: their matches stay as they are, and what waits is for a person.
 LOOK_BACK_DAYS = 400
+# So far before that lines and payouts are known, for what they say of those after them.
+_CONTEXT = timedelta(days=60)
 _NOT_CERTAIN = "With what became known since, it is not certain any more: more than one line or payout could be it."
 
 
@@ -49,10 +51,11 @@ def match_by_rule(*, currency: str, now: datetime) -> Ran:
     A match by the rule that is no longer certain is undone: so it does not matter what became known first.
     """
     with transaction.atomic():
-        if not _lock_accounts(currency):
+        if not lock_accounts(currency):
             return Ran(0, 0)
         since = now - timedelta(days=LOOK_BACK_DAYS)
-        wanted = pairing(currency=currency, since=since)
+        wanted = pairing(currency=currency, since=since - _CONTEXT)
+        young = queries.expected_since(since, payout_ids={payout_id for (payout_id, _), _ in wanted.pairs.values()})
         undone = 0
         settled: set[int] = set()
         live = queries.live_matches().filter(kind=BankMatch.Kind.EXACT, currency=currency)
@@ -64,7 +67,7 @@ def match_by_rule(*, currency: str, now: datetime) -> Ran:
             else:
                 _undo(match, why=_NOT_CERTAIN, actor=BY_RULE, now=now)
                 undone += 1
-        fresh = {line: found for line, found in wanted.pairs.items() if line not in settled}
+        fresh = {line: found for line, found in wanted.pairs.items() if line not in settled and found[0][0] in young}
         for line_id, (key, why) in sorted(fresh.items()):
             _write([line_id], [key], kind=BankMatch.Kind.EXACT, why=why, actor=BY_RULE, now=now)
     return Ran(len(fresh), undone)
@@ -104,7 +107,12 @@ def match_by_hand(
         if len(currencies) != 1:
             raise InvalidRequest("They are not of one currency.", field="payouts")
         [currency] = currencies
-        _lock_accounts(currency)
+        lock_accounts(currency)
+        expected = {leg.key for payout in payouts.values() for leg in queries.legs_of(payout)}
+        if unknown := sorted(set(keys) - expected):
+            payout_id, leg = unknown[0]
+            never = "went back" if leg == Leg.RETURNED else "arrived"
+            raise InvalidRequest(f"{payouts[payout_id]} never {never} by Stripe's word.", field="payouts")
         taken_lines, taken_keys = queries.taken(line_ids=line_ids, payout_ids=list(payouts))
         if taken_lines & set(line_ids) or taken_keys & set(keys):
             raise InvalidRequest("A line or payout of these is matched already: undo that first.", field="payouts")
@@ -122,7 +130,7 @@ def undo_match(*, match_id: int, why: str, actor: str, now: datetime) -> BankMat
         match = BankMatch.objects.filter(pk=match_id).first()
         if match is None:
             raise InvalidRequest("There is no such match.")
-        _lock_accounts(match.currency)
+        lock_accounts(match.currency)
         return BankMatchUndoing.objects.filter(match=match).first() or _undo(match, why=why, actor=actor, now=now)
 
 
@@ -137,7 +145,7 @@ def decide_line(*, line_id: int, is_stripes: bool, why: str, actor: str, now: da
         line = BankLine.objects.filter(pk=line_id).first()
         if line is None:
             raise InvalidRequest("There is no such line.")
-        _lock_accounts(line.currency)
+        lock_accounts(line.currency)
         if queries.match_of(line) is not None:
             raise InvalidRequest("The line is matched with a payout: undo that first.")
         last = line.decisions.last()
@@ -153,11 +161,6 @@ def _require(actor: str, why: str) -> None:
         raise NotPermitted(f"{actor} may not match bank lines")
     if not why.strip():
         raise InvalidRequest("Say why, for whoever asks later.", field="reason")
-
-
-def _lock_accounts(currency: str) -> list[int]:
-    locked = BankAccount.objects.select_for_update().filter(currency=currency).order_by("pk")
-    return list(locked.values_list("pk", flat=True))
 
 
 def _undo(match: BankMatch, *, why: str, actor: str, now: datetime) -> BankMatchUndoing:

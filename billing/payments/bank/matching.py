@@ -2,8 +2,8 @@
 Which bank line is which payout. Pure, and a function of the lines and payouts alone: in which order they became known
 does not matter.
 
-A line is a payout when amount and currency are equal, the days are near, the reference says so, and nothing else could
-be either of them. Everything else is for a person.
+A line is a payout when amount and currency are equal, the days are near, the reference says so and names no other, and
+nothing else could be either of them. Everything else is for a person.
 """
 
 import re
@@ -86,8 +86,11 @@ def pair(
     `barred`: what a person said is not so.
     """
     by_amount: dict[tuple[str, int], list[Movement]] = {}
+    traces: set[str] = set()
     for movement in movements:
         by_amount.setdefault((movement.currency, movement.amount_minor), []).append(movement)
+        traces.add(_letters(movement.trace_id))
+    traces = {trace for trace in traces if len(trace) >= _TRACE_MIN}
     edges: dict[int, dict[Key, str]] = {}
     traced: set[Key] = set()
     for line in lines:
@@ -96,7 +99,9 @@ def pair(
         named = [movement for movement in near if names_trace(line.reference, movement.trace_id)]
         traced.update(movement.key for movement in named)
         found = {one.key: f"the reference names Stripe's trace id {one.trace_id}" for one in named}
-        if not found:
+        # One that names another payout (of another amount, or too long ago) is not this one, whatever else it says.
+        letters = "" if found or not near else _letters(line.reference)
+        if not found and not any(trace in letters for trace in traces):
             found = {one.key: word for one in near if (word := _why(line.reference, one, words))}
         if found:
             edges[line.id] = found

@@ -43,6 +43,10 @@ def live_matches() -> QuerySet[BankMatch]:
     return BankMatch.objects.filter(undoing=None)
 
 
+def live_parts() -> QuerySet[BankMatchPayout]:
+    return BankMatchPayout.objects.filter(match__undoing=None)
+
+
 def match_of(line: BankLine) -> BankMatch | None:
     return live_matches().filter(lines__line=line).first()
 
@@ -84,6 +88,11 @@ def open_movements(*, currency: str, since: datetime) -> list[Movement]:
         for leg in legs_of(payout)
         if leg.key not in by_people
     ]
+
+
+def expected_since(since: datetime, *, payout_ids: Collection[int]) -> set[int]:
+    """Of these payouts, those that Stripe expects at the bank since then."""
+    return set(Payout.objects.filter(pk__in=payout_ids, expected_at__gte=since).values_list("pk", flat=True))
 
 
 def open_lines(*, currency: str, amounts: Collection[int]) -> list[Line]:

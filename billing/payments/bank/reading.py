@@ -38,6 +38,7 @@ ENCODINGS = ("utf-8", "latin-1", "cp1252")
 COLUMNS = ("booked", "value", "amount", "debit", "credit", "currency", "reference", "description", "id")
 _REFERENCE = ("reference", "description")
 _AMOUNT_MAX = 10**15
+_DIGITS_MAX = 40  # decimals beyond what `exact_minor` is exact in would be cut off in silence
 _SPACES = re.compile(r"[\s\u00a0\u202f']")
 
 
@@ -259,9 +260,10 @@ def read_amount(text: str, *, decimal: str, currency: str) -> int:
     apart = "," if point == "." else "."
     digits = _SPACES.sub("", text).replace("\N{MINUS SIGN}", "-")
     sign = -1 if digits.startswith("-") or digits.endswith("-") else 1
-    digits = digits.removeprefix("-").removeprefix("+") if digits[:1] in "+-" else digits.removesuffix("-")
+    digits = digits[1:] if digits.startswith(("-", "+")) else digits.removesuffix("-")
     grouped = rf"(?:[0-9]+|[0-9]{{1,3}}(?:{re.escape(apart)}[0-9]{{3}})+)"
-    if not re.fullmatch(rf"{grouped}(?:{re.escape(point)}[0-9]+)?", digits, flags=re.ASCII):
+    is_amount = re.fullmatch(rf"{grouped}(?:{re.escape(point)}[0-9]+)?", digits, flags=re.ASCII)
+    if not is_amount or len(digits) > _DIGITS_MAX:
         raise ValueError(f"{text.strip()[:40]!r} is no amount with a decimal {decimal}")
     try:
         minor = exact_minor(Decimal(digits.replace(apart, "").replace(point, ".")), currency)

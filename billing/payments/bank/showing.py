@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q, Sum
+from django.db.models import Exists, Max, OuterRef, Q, Sum
 
 from billing.accounting.chart import system
 from billing.admin_links import NOTHING, list_url
@@ -20,6 +20,7 @@ from billing.payments.bank.matches import amount_of, pairing
 from billing.payments.bank.matching import add_bank_days, bank_days_between, names_trace
 from billing.payments.bank.models import BankAccount, BankLine, BankMatch, Leg
 from billing.payments.models import Payout
+from billing.takeover.cut import cut
 from ledger import queries as ledger_queries
 from ledger.operations import UnknownAccount
 
@@ -41,14 +42,20 @@ class Comparison:
 
 def comparison_of(currency: str, *, since: date) -> Comparison:
     """All accounts of a currency together: the ledger has one account `bank` for each."""
-    lines = queries.in_states(BankLine.objects.filter(currency=currency)).filter(is_matched=True)
-    received = int(lines.aggregate(total=Sum("amount_minor"))["total"] or 0)
     began = datetime(since.year, since.month, since.day, tzinfo=UTC)
-    ids = set(
-        Payout.objects.filter(currency=currency, expected_at__gte=began).values_list("stripe_payout_id", flat=True)
-    )
+    # One expected before the first day may be booked after it: its line counts, so it does.
+    is_meant = Q(expected_at__gte=began) | Exists(queries.live_parts().filter(payout=OuterRef("pk")))
+    ids = set(Payout.objects.filter(is_meant, currency=currency).values_list("stripe_payout_id", flat=True))
     by_payout = ledger_queries.account_by_cause(system("bank", currency), cause="payout")
     arrived = sum((amount for payout, amount in by_payout.items() if payout in ids), Decimal(0))
+    # What was at the bank by the cut of a takeover is in no book of ours.
+    cut_at = cut()
+    before = Q(arrived_at__lte=cut_at) if cut_at is not None else Q(pk__in=())
+    history = Payout.objects.filter(before, currency=currency, returned_at=None)
+    history = history.exclude(stripe_payout_id__in=by_payout)
+    of_history = queries.live_parts().filter(payout__in=history, match__lines__line=OuterRef("pk"))
+    lines = queries.in_states(BankLine.objects.filter(currency=currency)).filter(is_matched=True)
+    received = int(lines.exclude(Exists(of_history)).aggregate(total=Sum("amount_minor"))["total"] or 0)
     found = queries.unconfirmed(currencies=[currency])
     return Comparison(since, received, arrived, found, arrived - from_minor(received, currency))
 
@@ -64,7 +71,7 @@ def account_sections(account: BankAccount, *, today: date) -> dict[str, Any]:
         "stated": stated,
         "compared": compared,
         "ledger_bank": _ledger_bank(currency),
-        "figures": _figures(account, compared, until=until),
+        "figures": _figures(account, compared),
         "missing": [_missing(leg, today) for leg in compared.unconfirmed[-CANDIDATES_MAX:]],
         "missing_more": max(len(compared.unconfirmed) - CANDIDATES_MAX, 0),
         "chart": _chart(currency, until=until),
@@ -75,8 +82,9 @@ def account_sections(account: BankAccount, *, today: date) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _figures(account: BankAccount, compared: Comparison, *, until: date) -> list[Figure]:
+def _figures(account: BankAccount, compared: Comparison) -> list[Figure]:
     waiting = queries.in_states(account.lines.all()).filter(is_waiting=True).count()
+    until = account.statements.aggregate(until=Max("last_day"))["until"]
     missing, of_account = len(compared.unconfirmed), {"account__id__exact": account.pk}
     matched = minor_text(queries.matched_minor(account), account.currency)
     lines = list_url("billing.bankline", state="waiting", **of_account)
@@ -92,7 +100,9 @@ def _figures(account: BankAccount, compared: Comparison, *, until: date) -> list
         ),
         Figure("Lines that wait", f"{waiting:,}", "they say Stripe, and are no payout yet", lines, tone_of(waiting)),
         Figure("Lines that are payouts", matched, "", list_url("billing.bankline", state="matched", **of_account)),
-        Figure("Imported until", f"{until:%d %b %Y}", f"{account.lines.count():,} lines", statements),
+        Figure(
+            "Imported until", f"{until:%d %b %Y}" if until else NOTHING, f"{account.lines.count():,} lines", statements
+        ),
     ]
 
 
@@ -140,6 +150,7 @@ def payout_sections(payout: Payout) -> dict[str, Any]:
         "bank_missing": [leg for leg in legs if leg.key not in taken and leg.amount_minor],
         "composed": composed if composed.count else None,
         "adds_up": composed.net_minor == payout.amount_minor,
+        "taken_over_at": cut(),
         "bank_begins": queries.first_days().get(payout.currency),
     }
 

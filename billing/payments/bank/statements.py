@@ -1,10 +1,12 @@
 """
 Importing a bank's statement: all of a file or nothing, each line once.
 
-Locks: the account. Two imports of one account wait for each other; the second finds the lines of the first.
+Locks: the accounts of the currency in id order, as matching does after it (matches.py): two imports wait for each
+other, and the second finds the lines of the first.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,6 +14,7 @@ from datetime import datetime
 from django.db import transaction
 
 from billing.accounting.people import may
+from billing.money_text import minor_text
 from billing.payments.bank.models import BankAccount, BankLine, BankStatement
 from billing.payments.bank.reading import BadFile, ReadLine, ReadStatement, Rules, read_statement
 from billing.payments.two_people import InvalidRequest, NotPermitted
@@ -70,7 +73,7 @@ def import_statement(
         account = _account(account_name, rules, new_account, actor=actor, now=now)
         if account._state.adding:
             account, _ = BankAccount.objects.get_or_create(name=account.name, defaults=_fields(account))
-        account = BankAccount.objects.select_for_update().get(pk=account.pk)
+        lock_accounts(account.currency)
         _check_account(account, rules, new_account)
         looked = _look(account, content, rules)
         if looked.earlier is not None:
@@ -101,6 +104,12 @@ def import_statement(
     return statement
 
 
+def lock_accounts(currency: str) -> list[int]:
+    """Ids of the accounts of a currency, locked in their order: whoever imports or matches waits for the others."""
+    locked = BankAccount.objects.select_for_update().filter(currency=currency).order_by("pk")
+    return list(locked.values_list("pk", flat=True))
+
+
 def _require_permission(actor: str) -> None:
     if not may(actor, IMPORT):
         raise NotPermitted(f"{actor} may not import bank statements")
@@ -119,7 +128,7 @@ def _account(name: str, rules: Rules, new: NewAccount | None, *, actor: str, now
         )
     if not (name.strip() and len(name) <= 100):
         raise InvalidRequest("The account needs a name of at most 100 characters.", field="account")
-    if not (len(new.currency) == 3 and new.currency.isascii() and new.currency.isupper()):
+    if not re.fullmatch(r"[A-Z]{3}", new.currency):
         raise InvalidRequest("The new account needs a currency of three letters, such as EUR.", field="currency")
     by_id = "id" in rules.columns
     return BankAccount(
@@ -160,8 +169,8 @@ def _look(account: BankAccount, content: bytes, rules: Rules) -> Looked:
             account=account, file_digest=hashlib.sha256(content).hexdigest(), rules_digest=rules.digest()
         ).first()
     read = read_statement(content, rules, currency=account.currency)
-    kept = {} if account._state.adding else _kept(account, {line.identity for line in read.lines})
-    problems = []
+    kept = {} if account._state.adding else _kept(account, read)
+    problems = _not_whole(account, kept, read)
     known = set()
     for line in read.lines:
         before = kept.get((line.identity, line.number))
@@ -182,6 +191,28 @@ def _look(account: BankAccount, content: bytes, rules: Rules) -> Looked:
     return Looked(account, read, frozenset(known), earlier)
 
 
-def _kept(account: BankAccount, identities: set[str]) -> dict[tuple[str, int], BankLine]:
-    found = BankLine.objects.filter(account=account, identity__in=identities)
+def _kept(account: BankAccount, read: ReadStatement) -> dict[tuple[str, int], BankLine]:
+    """What is kept of these ids, or of these days."""
+    found = account.lines.select_related("statement")
+    if account.told_apart_by == ToldApartBy.BANK_ID:
+        found = found.filter(identity__in={line.identity for line in read.lines})
+    else:
+        found = found.filter(booked_on__in={line.booked_on for line in read.lines})
     return {(line.identity, line.number): line for line in found}
+
+
+def _not_whole(account: BankAccount, kept: Mapping[tuple[str, int], BankLine], read: ReadStatement) -> list[str]:
+    """
+    Lines of the file's days that are kept and not in the file. Lines without an id are counted by the day: of half a
+    day's file, or one that was read by other rules, some would be lost in silence and others taken twice.
+    """
+    if account.told_apart_by == ToldApartBy.BANK_ID:
+        return []
+    given = {(line.identity, line.number) for line in read.lines}
+    return [
+        f"{line.booked_on}: line {line.line_number} of {line.statement.file_name} "
+        f"({minor_text(line.amount_minor, line.currency)}, {line.reference[:80]}) was kept before and is not in this "
+        "file; a file has to hold whole days, read by the same rules: export that day again, or leave it out"
+        for key, line in sorted(kept.items(), key=lambda item: item[1].pk)
+        if key not in given
+    ]

@@ -18,7 +18,7 @@ class ApprovalRequest(models.Model):
     backtest = models.ForeignKey("billing.Backtest", on_delete=models.PROTECT, related_name="approval_requests")
     fingerprint = models.CharField(max_length=64, help_text="Of the terms, as they were tested and are now.")
     reason = models.CharField(max_length=500, help_text="Why these terms, in words, for whoever decides.")
-    requested_by = models.CharField(max_length=200, help_text='"user:<username>"')
+    requested_by = models.CharField(max_length=200, help_text='"user:NAME"')
     requested_at = models.DateTimeField()
 
     class Meta:
@@ -48,7 +48,7 @@ class ApprovalDecision(models.Model):
     request = models.OneToOneField(ApprovalRequest, on_delete=models.PROTECT, related_name="decision")
     outcome = models.CharField(max_length=20, choices=Outcome)
     requested_by = models.CharField(max_length=200)
-    decided_by = models.CharField(max_length=200, help_text='"user:<username>"')
+    decided_by = models.CharField(max_length=200, help_text='"user:NAME"')
     decided_at = models.DateTimeField()
     reason = models.CharField(max_length=500, help_text="Why it was decided so.")
 
@@ -163,7 +163,7 @@ class RolloutLimits(models.Model):
         max_digits=5, decimal_places=2, help_text="Per cent of the examined customers for whom something may fail."
     )
     customers_min = models.PositiveIntegerField(help_text="So many customers must be compared for figures to count.")
-    set_by = models.CharField(max_length=200, help_text='"user:<username>"')
+    set_by = models.CharField(max_length=200, help_text='"user:NAME"')
     set_at = models.DateTimeField()
 
     class Meta:
@@ -246,7 +246,7 @@ class RolloutEvent(models.Model):
     state = models.CharField(max_length=20, choices=Rollout.State, help_text="Of the rollout after it.")
     stage = models.PositiveSmallIntegerField()
     at = models.DateTimeField()
-    actor = models.CharField(max_length=200, help_text='"user:<username>", or "service:rollout" for the guards')
+    actor = models.CharField(max_length=200, help_text='"user:NAME", or "service:rollout" for the guards')
     reason = models.CharField(max_length=1000)
     check_seen = models.ForeignKey(RolloutCheck, on_delete=models.PROTECT, null=True, related_name="events")
 

@@ -37,7 +37,7 @@ class ShadowRating(models.Model):
     )
     reason = models.CharField(max_length=500, help_text="What is to be learned.")
     started_at = models.DateTimeField()
-    started_by = models.CharField(max_length=200, help_text="user:<name>.")
+    started_by = models.CharField(max_length=200, help_text="user:NAME.")
     change_cursor = models.BigIntegerField(
         default=0, help_text="Changes of windows up to this position of metering's were looked at."
     )
@@ -47,7 +47,7 @@ class ShadowRating(models.Model):
         null=True, help_text="When the candidate was found to have other terms: since then nothing is worked out."
     )
     ended_at = models.DateTimeField(null=True)
-    ended_by = models.CharField(max_length=200, blank=True, help_text="user:<name> or service:<name>.")
+    ended_by = models.CharField(max_length=200, blank=True, help_text="user:NAME or service:NAME.")
     ended_because = models.CharField(max_length=500, blank=True)
 
     class Meta:

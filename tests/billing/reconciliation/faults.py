@@ -283,6 +283,17 @@ FAULTS = (
         right="paid",
     ),
     Fault(
+        "the bank has money of Stripe's that is no payout",
+        "billing_bankline",
+        "INSERT INTO billing_bankline (account_id, statement_id, line_number, booked_on, amount_minor, currency,"
+        " reference, bank_id, identity, number) SELECT account_id, id, 3, '2026-10-06', 500, 'USD', 'STRIPE PAYOUT',"
+        " '', 'x', 1 FROM billing_bankstatement",
+        check="bank_lines",
+        subject="of Main, 2026-10-06",
+        left="5",
+        right="none",
+    ),
+    Fault(
         "usage of nobody",
         "metering_subject",
         "INSERT INTO metering_subject (customer_key) VALUES ('nobody')",

@@ -11,6 +11,8 @@ from decimal import Decimal
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
 from billing.reconciliation.operations import reconcile
 from promotions.operations import issue_grant
+from tests.billing.accounting.people import hire
+from tests.billing.payments.bank.importing import take
 from tests.billing.thread import SECOND_MONTH, START, Thread
 
 OCT_10 = datetime(2026, 10, 10, 12, tzinfo=UTC)
@@ -36,6 +38,12 @@ def live_through(thread: Thread) -> None:
     thread.use(1_234_567, at=OCT_10)
     thread.sandbox.advance(SECOND_MONTH)
     thread.settle()
+
+
+def hear_from_the_bank() -> None:
+    """A statement of the bank, of which no line is Stripe's."""
+    hire()
+    take("2026-10-05,-500.00,rent")
 
 
 def reconciled(thread: Thread) -> ReconciliationRun:

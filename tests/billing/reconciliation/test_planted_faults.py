@@ -5,12 +5,13 @@ import pytest
 from billing.invoicing.models import InvoiceLine
 from billing.reconciliation.checks import CHECKS
 from tests.billing.reconciliation.faults import FAULTS, Fault, planted
-from tests.billing.reconciliation.month import discrepancies, live_through, reconciled
+from tests.billing.reconciliation.month import discrepancies, hear_from_the_bank, live_through, reconciled
 from tests.billing.thread import Thread
 
 
 def test_each_fault_is_named_by_its_own_check_where_the_sides_part(thread: Thread, subtests: pytest.Subtests) -> None:
     live_through(thread)
+    hear_from_the_bank()
     assert discrepancies(thread) == []
 
     for fault in FAULTS:

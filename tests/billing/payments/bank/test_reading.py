@@ -106,7 +106,7 @@ def test_amounts_are_read_as_said_and_never_guessed() -> None:
     assert read_amount("1.234.567,89-", decimal="comma", currency="EUR") == -123456789
     assert read_amount("+12\N{NO-BREAK SPACE}345", decimal="point", currency="JPY") == 12345
     assert read_amount("\N{MINUS SIGN}1.500", decimal="point", currency="KWD") == -1500
-    for wrong in ("1,23", "12.34.56", "", "-", "--1", "1.", "NaN", "-1-"):
+    for wrong in ("1,23", "12.34.56", "", "-", "--1", "1.", "NaN", "-1-", "-+1", f"1.{'0' * 80}1"):
         with pytest.raises(ValueError, match="is no amount"):
             read_amount(wrong, decimal="point", currency="EUR")
 

@@ -30,6 +30,11 @@ def require_references(wanted: Meaning, together: Meaning) -> None:
             )
         if priced_by.currency != version.currency:
             raise CatalogInvalid(f"{version} is in {version.currency} and its rate card in {priced_by.currency}")
+        if version.terms["usage_delivery"] == "meter_events" and together.plans[version.plan].is_add_on:
+            raise CatalogInvalid(
+                f"{version} is an add-on with usage_delivery meter_events, which only plans can have; leave it away: "
+                "what the add-on prices goes onto the invoice as lines"
+            )
         for code, number in sorted(version.bundled):
             add_on = together.plans.get(code)
             if (code, number, version.currency) not in together.versions or add_on is None:

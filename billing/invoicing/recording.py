@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from billing.invoicing.metered.closing import metered_prices_of
+from billing.invoicing.metered.models import MeteredPrice
 from billing.invoicing.models import Invoice, InvoiceLine, PrepaidPurchase
 from billing.invoicing.rounding import from_minor
 from billing.invoicing.stripe_lines import UnreadableTerms, charges_of, kind_of, line_key, prepaid_terms
 from billing.payments.operations import instant
+from billing.rating import queries as rating_queries
+from billing.rating.rating import ZERO
 from billing.stripe.errors import ProjectionRefused
 from billing.stripe.readers import price_of_line
 from billing.subscriptions.models import BillingPeriod
@@ -27,7 +30,9 @@ def record_lines(invoice: Invoice, stripe_lines: Sequence[StripeDict]) -> list[I
     """
     Return the rows of every line on a finalised invoice, each with the discount and tax Stripe put on it.
 
-    Raises ProjectionRefused for a line of unknown kind, one not as we wrote it, and one of ours that is missing.
+    Usage that Stripe's meter brought onto an invoice without a line of ours (it finalised by itself, or billed at a
+    cancellation what was used so far) is written down as usage, so nothing asks for it again. Raises ProjectionRefused
+    for a line of unknown kind, one not as we wrote it, and one of ours that is missing.
     """
     rows = list(invoice.lines.select_related("metered_price"))
     recorded = {row.stripe_line_id: row for row in rows if row.stripe_line_id}
@@ -45,6 +50,10 @@ def record_lines(invoice: Invoice, stripe_lines: Sequence[StripeDict]) -> list[I
             row = by_meter.get(price_of_line(line))
             if row is None and not line["amount"]:
                 continue  # Stripe shows a price that was not used, or whose usage went as a line
+            if row is None:
+                price, place = metered[price_of_line(line)], position + len(added) + 1
+                added.append(_billed_by_meter(invoice, line, price, rows + added, position=place))
+                continue
         kind = None if line_key(line) or price_of_line(line) in metered else kind_of(line)
         kind = Kind.BROUGHT_IN if invoice.taken_over else kind
         if row is None and kind is not None:
@@ -89,6 +98,30 @@ def _new_row(invoice: Invoice, line: StripeDict, kind: str, *, position: int) ->
         rounding=from_minor(0, invoice.currency),
         stripe_line_id=line["id"],
     )
+
+
+def _billed_by_meter(
+    invoice: Invoice, line: StripeDict, price: MeteredPrice, rows: Sequence[InvoiceLine], *, position: int
+) -> InvoiceLine:
+    """
+    The row of usage that Stripe's meter billed by itself: of the period that most of it lies in, exactly as charged.
+
+    It names no quantity: what was used stands on the line that asks for the rest. Raises ProjectionRefused where no
+    period of ours has that price and something accrued, or a line of ours asks for its usage on this invoice.
+    """
+    start, end = instant(line["period"]["start"]), instant(line["period"]["end"])
+    periods = BillingPeriod.objects.filter(
+        subscription=invoice.subscription, plan_version=price.plan_version_id, starts_at__lt=end, ends_at__gt=start
+    )
+    period = max(periods, key=lambda one: min(one.ends_at, end) - max(one.starts_at, start), default=None)
+    accrual = rating_queries.latest_accrual(period.pk) if period is not None else None
+    asked = {(row.period_id, row.rate_id) for row in rows if row.kind == Kind.USAGE}
+    if period is None or accrual is None or (period.pk, price.rate_id) in asked or line["amount"] < 0:
+        raise ProjectionRefused(_unexplained(invoice, line))
+    row = _new_row(invoice, line, Kind.USAGE, position=position)
+    row.period, row.rate_id, row.accrual, row.metered_price = period, price.rate_id, accrual, price
+    row.quantity = ZERO
+    return row
 
 
 def _period_of_fee(invoice: Invoice, line: StripeDict) -> BillingPeriod | None:

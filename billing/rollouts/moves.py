@@ -17,7 +17,7 @@ from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, QuerySe
 from billing.catalog.models import PlanVersion
 from billing.rollouts import guards
 from billing.rollouts.models.rollouts import Rollout, RolloutMove
-from billing.rollouts.under_way import DETAIL_CHARS_MAX, drop_told, price_change
+from billing.rollouts.under_way import DETAIL_CHARS_MAX, drop_told, price_change, take_off_meters
 from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
 from billing.stripe.models import OutboxIntent
@@ -297,6 +297,7 @@ def _change_price(move: RolloutMove, *, now: datetime) -> bool:
     if params is None:
         return False
     if params:
+        take_off_meters(move.subscription, old=move.from_version, now=now)
         outbox.perform(purpose=purpose, operation="subscriptions.update", target=target, params=params, now=now)
     return True
 

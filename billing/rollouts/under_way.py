@@ -3,18 +3,23 @@ Moves that Stripe was told of and that have not taken effect: what a price's cha
 room for a change that the customer asks for.
 """
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 
-from billing.catalog.models import PlanVersion
+from billing.catalog.models import PlanVersion, UsageDelivery
+from billing.invoicing.metered.sending import MeterStuck, withdraw
 from billing.rollouts.models.rollouts import RolloutMove
 from billing.stripe import gateway, outbox, readers
 from billing.stripe.models import OutboxIntent
 from billing.subscriptions.at_stripe import metered_changes
 from billing.subscriptions.models import Subscription
+from billing.subscriptions.queries import latest_period
+
+logger = logging.getLogger(__name__)
 
 StripeDict = dict[str, Any]
 State, Direction = RolloutMove.State, RolloutMove.Direction
@@ -46,6 +51,22 @@ def price_change(
             items.append({"price": row.plan_version.stripe_price_id, "quantity": row.seats})
     items += metered_changes(fetched, new)
     return {"items": items, "proration_behavior": "none"}
+
+
+def take_off_meters(subscription: Subscription, *, old: PlanVersion, now: datetime) -> None:
+    """
+    Bring Stripe's meters of the period to nothing before the items of the old version go: its usage goes as lines.
+
+    What does not count at Stripe, or can be sent no more, the period's close says; it does not keep the price waiting.
+    Not inside a transaction. Raises StripeUnavailable.
+    """
+    latest = latest_period(subscription.pk)
+    if latest is None or latest.plan_version_id != old.pk or old.usage_delivery != UsageDelivery.METER_EVENTS:
+        return
+    try:
+        withdraw(period=latest, reason="Another version's price is told to Stripe for the renewal.", now=now)
+    except MeterStuck as stuck:
+        logger.error("usage of %s stays on Stripe's meters before its items go: %s", latest, stuck)
 
 
 def give_way(subscription: Subscription, *, now: datetime) -> None:

@@ -97,6 +97,7 @@ class Thread:
         self.now = timezone.now()
         self._ids = count(1)
         self._delivered: set[str] = set()
+        self._heard_until = 0
         self.crasher: Crasher | None = None
         for meter in ("input_tokens", "output_tokens"):
             define_meter(
@@ -173,8 +174,12 @@ class Thread:
         return list(gateway.listed_events(ENABLED_EVENTS))[::-1]
 
     def new_events(self) -> list[dict[str, Any]]:
-        fresh = [event for event in self.events() if event["id"] not in self._delivered]
+        """What happened since they were asked for last, oldest first; of that second again, for it may not be over."""
+        since = {"created": {"gte": self._heard_until}} if self._delivered else {}
+        found = list(gateway.listed_events(ENABLED_EVENTS, **since))[::-1]
+        fresh = [event for event in found if event["id"] not in self._delivered]
         self._delivered.update(event["id"] for event in fresh)
+        self._heard_until = max((event["created"] for event in found), default=self._heard_until)
         return fresh
 
     def advance_our_clock_to(self, now: datetime) -> None:

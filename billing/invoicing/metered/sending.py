@@ -177,7 +177,11 @@ def bring_to_lines(*, close: InvoiceClose, now: datetime) -> int:
 
     Raises MeterStuck, and StripeUnavailable where one could not be sent.
     """
-    ids = periods_of(close)
+    return bring_to_targets(periods_of(close), now=now)
+
+
+def bring_to_targets(ids: Collection[int], *, now: datetime) -> int:
+    """As `bring_to_lines`, for these periods: what is closed, or goes as lines, is not left to move."""
     sent = 0
     for _ in range(AGAIN_MAX + 3):
         for event in _under_way(ids):
@@ -188,19 +192,20 @@ def bring_to_lines(*, close: InvoiceClose, now: datetime) -> int:
         for event in events:
             _send(event, now=now)
         sent += len(events)
-    raise MeterStuck(f"the meters of {close.period} move while it is closed")
+    raise MeterStuck(f"the meters of the periods {sorted(ids)} move while they are closed")
 
 
 def periods_of(close: InvoiceClose) -> list[int]:
     """The ids of the periods whose meters the close answers for: its own, and what was cut off before it."""
-    if close.period is None:
-        return []
-    before = InvoiceClose.objects.filter(period__subscription_id=close.period.subscription_id)
-    earlier = before.filter(period__ends_at__lt=close.period.ends_at).order_by("-period__ends_at")
+    return periods_until(close.period) if close.period is not None else []
+
+
+def periods_until(last: BillingPeriod) -> list[int]:
+    """The ids of a period and of what was cut off before it, since the latest period that has a close of its own."""
+    before = InvoiceClose.objects.filter(period__subscription_id=last.subscription_id)
+    earlier = before.filter(period__ends_at__lt=last.ends_at).order_by("-period__ends_at")
     since = earlier.values_list("period__ends_at", flat=True).first()
-    periods = BillingPeriod.objects.filter(
-        subscription_id=close.period.subscription_id, ends_at__lte=close.period.ends_at
-    )
+    periods = BillingPeriod.objects.filter(subscription_id=last.subscription_id, ends_at__lte=last.ends_at)
     if since is not None:
         periods = periods.filter(starts_at__gte=since)
     metered = periods.filter(plan_version__metered_prices__isnull=False).distinct()

@@ -12,14 +12,12 @@ from typing import Any
 from django.db.models import Exists, OuterRef, QuerySet, Sum
 
 from billing.catalog.models import UsageDelivery
+from billing.invoicing.late_models import AbsorbedUsage, LateCorrection, LateCreditLine
 from billing.invoicing.metered.models import MeteredEvent, MeteredPrice, MeteredWithdrawal
 from billing.invoicing.models import (
-    AbsorbedUsage,
     Invoice,
     InvoiceClose,
     InvoiceLine,
-    LateCorrection,
-    LateCreditLine,
 )
 from billing.invoicing.rounding import chargeable_increment_minor, to_minor
 from billing.rating.models import UsageAccrualLine
@@ -114,7 +112,7 @@ def standings(periods: Collection[BillingPeriod]) -> list[Standing]:
     What each price of the periods comes to. The periods have their subscription and plan version read.
 
     A flat number of queries. Of one that is closed, it is what the lines say that Stripe's meters brought; of one that
-    goes onto its invoice as lines (`by_lines`), nothing.
+    goes onto its invoice as lines (`by_lines`), nothing but what Stripe billed already.
     """
     ids = [period.pk for period in periods]
     versions = {period.plan_version_id for period in periods}
@@ -131,12 +129,11 @@ def standings(periods: Collection[BillingPeriod]) -> list[Standing]:
     found = []
     for period in periods:
         for price in prices.get(period.plan_version_id, []):
-            target = 0
-            if (period.pk, price.pk) in lined:
-                target = lined[period.pk, price.pk] // price.unit_minor
-            elif period.state == BillingPeriod.State.OPEN and period.pk not in not_metered:
+            # What an invoice of Stripe's own billed within the period stays on the meter; the rest comes on top.
+            target = lined.get((period.pk, price.pk), 0) // price.unit_minor
+            if period.state == BillingPeriod.State.OPEN and period.pk not in not_metered:
                 amount = open_amounts.get((period.pk, price.rate_id), ZERO)
-                target = increments(amount, period.plan_version.currency)
+                target += increments(amount, period.plan_version.currency)
             minutes = taken.get((period.subscription_id, price.pk), frozenset())
             found.append(_standing(period, price, target, events.get((period.pk, price.pk), []), minutes))
     return found
@@ -151,6 +148,9 @@ def by_lines(periods: Collection[BillingPeriod]) -> dict[int, str]:
     cut = BillingPeriod.objects.filter(Exists(following), ~Exists(closes), pk__in=ids).values_list("pk", flat=True)
     for period_id in cut:
         found.setdefault(period_id, "Its terms changed before Stripe's period was over.")
+    final = InvoiceClose.objects.filter(period_id__in=ids, invoice__finalized_at__isnull=False)
+    for period_id in final.values_list("period_id", flat=True):
+        found.setdefault(period_id, "Its invoice is final at Stripe.")
     for period in periods:
         subscription = period.subscription
         ends_with_it = subscription.cancel_at is not None and subscription.cancel_at <= period.ends_at
@@ -227,8 +227,8 @@ def _amounts(period_ids: Collection[int]) -> dict[Key, Decimal]:
 def _metered_lines(period_ids: Iterable[int]) -> dict[Key, int]:
     """By period and metered price, the minor units of lines that Stripe's meters bring, or brought."""
     lines = InvoiceLine.objects.filter(period_id__in=period_ids, metered_price__isnull=False)
-    rows = lines.exclude(invoice__status=Invoice.Status.VOID).order_by()
-    return {(row[0], row[1]): row[2] for row in rows.values_list("period_id", "metered_price_id", "amount_minor")}
+    rows = lines.exclude(invoice__status=Invoice.Status.VOID).order_by().values_list("period_id", "metered_price_id")
+    return {(row[0], row[1]): row[2] for row in rows.annotate(Sum("amount_minor"))}
 
 
 def _minute(at: datetime) -> datetime:

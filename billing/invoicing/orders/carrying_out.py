@@ -18,6 +18,7 @@ from billing.invoicing import drafting, queries
 from billing.invoicing.absorbing import give_up
 from billing.invoicing.collecting import terms_of
 from billing.invoicing.deleting import DELETED, NOT_FOUND
+from billing.invoicing.metered.ends import unsettled
 from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
 from billing.invoicing.operations import project_invoice
 from billing.invoicing.orders.models import InvoiceOrder
@@ -80,6 +81,9 @@ def carry_out(*, order_id: int, now: datetime) -> int | None:
 def _carry_out(order: InvoiceOrder, *, now: datetime) -> int | None:
     if order.kind == Kind.CLOSING:
         _wait_for_usage(order, now=now)
+        waits_for = unsettled(order.period, now=now) if order.period is not None else ""
+        if waits_for:
+            raise OrderWaits(waits_for)
     with transaction.atomic():
         lock_customer(customer_id=order.customer_id)
         why_not = _why_not(order, now=now)

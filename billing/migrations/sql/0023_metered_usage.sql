@@ -106,9 +106,16 @@ BEGIN
           JOIN billing_invoiceline line ON line.invoice_id = done.invoice_id
           JOIN billing_meteredprice price ON price.id = line.metered_price_id
          WHERE done.id = NEW.close_id
-           AND line.amount_minor <> price.unit_minor * (
+           -- With what Stripe billed of the period before, on an invoice of its own; nothing is under way.
+           AND (EXISTS (
+               SELECT FROM billing_meteredevent event
+                WHERE event.period_id = line.period_id AND event.price_id = price.id AND event.state = 'intended')
+             OR (SELECT sum(billed.amount_minor) FROM billing_invoiceline billed
+                  JOIN billing_invoice invoice ON invoice.id = billed.invoice_id
+                 WHERE billed.period_id = line.period_id AND billed.metered_price_id = price.id
+                   AND invoice.status <> 'void') <> price.unit_minor * (
                SELECT coalesce(sum(event.units), 0) FROM billing_meteredevent event
-                WHERE event.period_id = line.period_id AND event.price_id = price.id AND event.state <> 'not_counted')
+                WHERE event.period_id = line.period_id AND event.price_id = price.id AND event.state <> 'not_counted'))
     ) OR EXISTS (
         SELECT FROM billing_meteredevent event
           JOIN billing_billingperiod period ON period.id = event.period_id
@@ -119,6 +126,18 @@ BEGIN
                  JOIN billing_invoiceline line ON line.invoice_id = done.invoice_id
                 WHERE done.id = NEW.close_id AND line.period_id = event.period_id
                   AND line.metered_price_id = event.price_id)
+           -- What Stripe billed by itself is asked for already.
+           AND NOT EXISTS (
+               SELECT FROM billing_invoiceline line JOIN billing_invoice invoice ON invoice.id = line.invoice_id
+                WHERE line.period_id = event.period_id AND line.metered_price_id = event.price_id
+                  AND invoice.finalized_at IS NOT NULL AND invoice.status <> 'void')
+           -- So is a cycle whose invoice Stripe finalised without us: its meters are billed by nothing any more.
+           AND NOT EXISTS (
+               SELECT FROM billing_invoiceclose done
+                 JOIN billing_billingperiod closed ON closed.id = done.period_id
+                 JOIN billing_invoice invoice ON invoice.id = done.invoice_id
+                WHERE done.id <> NEW.close_id AND closed.subscription_id = period.subscription_id
+                  AND closed.ends_at >= period.ends_at AND invoice.finalized_at IS NOT NULL)
            -- What an earlier close was compared with is settled.
            AND NOT EXISTS (
                SELECT FROM billing_invoiceclosestep step

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from billing.catalog.document import CatalogInvalid
 from billing.catalog.models import PlanVersion
 from billing.catalog.operations import CatalogConflict, approve_plan_version, load_catalog, plan_catalog
 from tests.billing.catalog.full import document
@@ -148,3 +149,11 @@ def test_a_version_is_not_published_with_a_draft_in_its_bundle() -> None:
     load_catalog(catalog, now=OCTOBER)
     with pytest.raises(CatalogConflict, match="bundles Priority v1, which is a draft"):
         approve_plan_version(plan_version_id=PlanVersion.objects.get(version=2).pk, now=OCTOBER)
+
+
+def test_an_add_on_never_has_its_usage_metered_by_stripe() -> None:
+    catalog = document()
+    add_on = next(plan for plan in catalog["plans"] if plan.get("is_add_on"))
+    add_on["versions"][0]["usage_delivery"] = "meter_events"
+    with pytest.raises(CatalogInvalid, match="is an add-on with usage_delivery meter_events, which only plans can"):
+        plan_catalog(catalog, now=OCTOBER)

@@ -103,43 +103,32 @@ def test_a_change_of_plan_within_a_month(metered: Metered) -> None:
     assert_reconciled(metered)
 
 
-def test_a_price_without_its_item_goes_as_a_line(metered: Metered) -> None:
-    """Somebody removed the item at Stripe: nothing is billed twice, and nothing is lost."""
-    metered.subscribe()
+def test_a_price_without_its_item_goes_as_a_line_and_a_planned_end_onto_the_closing_invoice(metered: Metered) -> None:
+    """Somebody removed Ada's item at Stripe, and planned Bob's end: nothing is billed twice, and nothing is lost."""
+    ada, bob = metered.subscribe(), metered.subscribe("bob")
     metered.settle()
-    period = BillingPeriod.objects.get()
+    period, last = ada.periods.get(), bob.periods.get()
     metered.use(1_000_000, at=OCT_10)
     metered.use(100_000, at=OCT_10, meter="output_tokens")
+    metered.use(1_000_000, at=OCT_10, customer_key="bob")
     metered.at(OCT_10)
     metered.send()
-    (known,) = metered.sandbox.state()["subscription"]
     price = MeteredPrice.objects.get(rate__meter_code="input_tokens")
-    fetched = gateway.retrieve(f"/v1/subscriptions/{known['id']}")
+    path = f"/v1/subscriptions/{ada.stripe_subscription_id}"
+    fetched = gateway.retrieve(path)
     (item,) = [one["id"] for one in fetched["items"]["data"] if one["price"]["id"] == price.stripe_price_id]
-    gone = {"items": [{"id": item, "deleted": True}], "proration_behavior": "none"}
-    gateway.request("post", f"/v1/subscriptions/{known['id']}", gone)
+    gateway.request("post", path, {"items": [{"id": item, "deleted": True}], "proration_behavior": "none"})
+    gateway.request("post", f"/v1/subscriptions/{bob.stripe_subscription_id}", {"cancel_at_period_end": True})
+    metered.settle()
+    metered.at(OCT_20)
+    metered.send()
+    assert (units(last), metered.summary(last)) == ([300, -300], 0)
     metered.at(SECOND_MONTH)
     metered.settle()
     invoice = Invoice.objects.get(billing_reason="subscription_cycle")
     assert charged(invoice) == [("input_tokens", 300, False), ("output_tokens", 150, True)]
     assert (at_stripe(invoice), units(period)) == ([150, 300, 2000], [300, -300])
-
-
-def test_a_planned_end_sends_usage_to_the_closing_invoice(metered: Metered) -> None:
-    subscription = metered.subscribe()
-    metered.settle()
-    period = BillingPeriod.objects.get()
-    metered.use(1_000_000, at=OCT_10)
-    metered.at(OCT_10)
-    metered.send()
-    params = {"cancel_at_period_end": True}
-    gateway.request("post", f"/v1/subscriptions/{subscription.stripe_subscription_id}", params)
-    metered.settle()
-    metered.at(OCT_20)
-    metered.send()
-    assert (units(period), metered.summary(period)) == ([300, -300], 0)
-    metered.at(SECOND_MONTH)
-    metered.settle()
     carry_out_all(metered)
-    (last,) = [one for one in Invoice.objects.all() if charged(one)]
-    assert (charged(last), at_stripe(last), last.status) == ([("input_tokens", 300, False)], [300], "paid")
+    closing = Invoice.objects.get(subscription=bob, billing_reason="manual")
+    assert (charged(closing), at_stripe(closing)) == ([("input_tokens", 300, False)], [300])
+    assert closing.status == "paid"

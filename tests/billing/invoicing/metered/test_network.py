@@ -3,9 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
+
 from billing.invoicing.holding import release_close
 from billing.invoicing.metered.models import MeteredEvent, MeteredPrice
-from billing.invoicing.metered.sending import send_again
+from billing.invoicing.metered.sending import record_not_counted, send_again
+from billing.invoicing.metered.summaries import UNCOUNTED
 from billing.invoicing.models import Invoice, InvoiceClose
 from billing.stripe import gateway, poll
 from billing.subscriptions.models import BillingPeriod
@@ -152,3 +155,27 @@ def test_a_summary_that_stays_behind_holds_the_close_and_then_lets_it_go_on(mete
     assert (charged(invoice), at_stripe(invoice)) == ([("input_tokens", 600, True)], [600, 2000])
     metered.sandbox.advance(SECOND_MONTH + HOUR)
     assert_reconciled(metered)
+
+
+def test_the_close_finds_by_their_minutes_what_a_report_did_not_name(metered: Metered) -> None:
+    """Two events are lost, a report names one of them: both are sent again, and the month is billed once."""
+    period = begun(metered)
+    metered.send()
+    cancel(MeteredEvent.objects.get())
+    metered.at(OCT_20)
+    metered.use(1_000_000, at=OCT_20)
+    metered.send()
+    unnamed = MeteredEvent.objects.latest("pk")
+    cancel(unnamed)
+    with transaction.atomic():
+        named = MeteredEvent.objects.earliest("pk").identifier
+        record_not_counted(identifiers={named: "a report"}, now=OCT_20)
+    metered.at(SECOND_MONTH)
+    metered.settle()
+    metered.settle()  # it asks Stripe's summary again after a while
+    found = [(row.units, row.state) for row in MeteredEvent.objects.order_by("number")]
+    assert found == [(300, "not_counted")] * 2 + [(300, "accepted")] * 2
+    unnamed.refresh_from_db()
+    assert unnamed.error == UNCOUNTED
+    invoice = Invoice.objects.get(billing_reason="subscription_cycle")
+    assert (at_stripe(invoice), invoice.status, metered.summary(period)) == ([600, 2000], "paid", 600)

@@ -7,7 +7,7 @@ All but the state of a scheduled change are facts: rows are added and never chan
 from django.db import models
 from django.db.models import F, Q
 
-ACTOR_HELP = "user:<name>, service:<api key name>, task:<name> or stripe:dashboard."
+ACTOR_HELP = "user:NAME, service:NAME, task:NAME or stripe:dashboard."
 
 
 class ChangePreview(models.Model):

@@ -115,9 +115,13 @@ def _figures(
 ) -> Figures | None:
     """None while the closing invoice, or the one that gives the fee back, is not final."""
     order = InvoiceOrder.objects.filter(kind=InvoiceOrder.Kind.CLOSING, period=last).order_by("-pk").first()
-    if order is None or order.state not in (InvoiceOrder.State.DRAFTED, InvoiceOrder.State.DROPPED):
+    if order is None and last.state == BillingPeriod.State.OPEN:
         return None
-    closing = order.invoice
+    if order is not None and order.state not in (InvoiceOrder.State.DRAFTED, InvoiceOrder.State.DROPPED):
+        return None
+    # A period that was closed before its end was known has no closing invoice: its usage is on that of its close.
+    closed_by = Invoice.objects.filter(close__period=last).order_by("-pk")
+    closing = order.invoice if order is not None else closed_by.first()
     if closing is not None and closing.finalized_at is None:
         return None
     lines = InvoiceLine.objects.filter(invoice=closing, kind=InvoiceLine.Kind.USAGE) if closing is not None else None

@@ -16,7 +16,7 @@ from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailab
 from billing.subscriptions import comparing, end_previews, forms, lifecycle, phases, scheduling
 from billing.subscriptions.at_stripe import items_of
 from billing.subscriptions.change_models import EndPreview
-from billing.subscriptions.errors import SubscriptionError
+from billing.subscriptions.errors import ChangeRefused, SubscriptionError
 from billing.subscriptions.keys import own_key
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.queries import latest_period
@@ -26,6 +26,8 @@ TEMPLATES = "admin/billing/subscription"
 CANCEL, CHANGE, SEES = "billing.cancel_subscription", "billing.edit_subscription_terms", "billing.view_subscription"
 REFUSALS = (SubscriptionError, StripeRefused, StripeUnavailable, OutboxConflict, ValueError)
 How = EndPreview.How
+# Of an id of ours, as it is typed.
+DIGITS_MAX = 18
 
 
 class SubscriptionEnds:
@@ -64,10 +66,13 @@ class SubscriptionEnds:
     def _cancel(self, request: HttpRequest, found: Subscription, form: forms.CancelForm) -> HttpResponse:
         typed, wanted = form.cleaned_data, form.wanted()
         number = request.POST.get("preview", "")
-        known = int(number) if number.isascii() and number.isdecimal() else 0
+        known = int(number) if number.isascii() and number.isdecimal() and len(number) <= DIGITS_MAX else 0
+        seen = EndPreview.objects.filter(preview_id=known, preview__subscription=found).first()
+        if seen is None:
+            raise ChangeRefused("Nobody has seen yet what this end comes to; see what it comes to, then confirm it.")
         said: dict[str, Any] = {
             "subscription_id": found.pk,
-            "preview": EndPreview.objects.filter(preview_id=known, preview__subscription=found).first(),
+            "preview": seen,
             "actor": actor_of(request),
             "reason": typed["reason"],
             "idempotency_key": key_of(request, typed["key"]),
@@ -87,7 +92,8 @@ class SubscriptionEnds:
         """All phases, and for who may: plan those to come (POST shows what would be, POST `confirmed` plans it)."""
         require(request, SEES)
         found, now = found_or_404(subscription_id), clock.now()
-        held = [phases.phase_of(row) for row in scheduling.waiting_for(found) if row.plan_version is not None]
+        waiting = [row for row in scheduling.waiting_for(found) if row.plan_version is not None]
+        held = [phases.phase_of(row) for row in waiting if row.effective_at > now]
         may_plan = request.user.has_perm(CHANGE) and found.ended_at is None
         form = forms.PlanForm(request.POST or None, customer=found.customer, held=held) if may_plan else None
         planned: list[scheduling.Phase] | None = None

@@ -32,6 +32,8 @@ from billing.subscriptions.queries import latest_period
 How = EndPreview.How
 # Stripe takes no instant for an end now: its lines of so much before ours are of the same wish.
 STRIPES_NOW = timedelta(minutes=5)
+# Nothing is planned so far ahead, and the calendar itself has an end.
+AHEAD_MAX = timedelta(days=3653)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ def end_instant(
     at = at.replace(microsecond=0)
     if at <= now:
         raise ChangeRefused(f"{at:%F %T} is not ahead; name a later instant, or end it now", field="at")
+    if at > now + AHEAD_MAX:
+        raise ChangeRefused(f"{at:%F %T} is more than ten years ahead; name an earlier instant", field="at")
     if at > boundary:
         before, after = cadence_of(subscription).containing(at)
         if at != before:

@@ -17,6 +17,7 @@ from billing.stripe import gateway, outbox
 from billing.stripe.errors import StripeRefused
 from billing.stripe.models import OutboxIntent
 from billing.stripe.seconds import second_of
+from billing.subscriptions.at_stripe import stripes_midnight
 from billing.subscriptions.change_models import EndPreview, SubscriptionRequest
 from billing.subscriptions.changes import require_steerable
 from billing.subscriptions.end_previews import end_instant, require_current
@@ -211,6 +212,10 @@ def cancel_at_date(
         if preview is not None:
             require_current(preview, how=How.AT, at=ends_at, prorate=prorate, now=now)
         behaviour = "create_prorations" if prorate else "none"
+        zone = cadence_of(found).zone
+        if zone is not None and ends_at > latest.ends_at:
+            # Where Stripe has that boundary of the calendar: an hour before it, the last fee would not be whole.
+            ends_at = stripes_midnight(ends_at, zone)
         return {"cancel_at": second_of(ends_at), "proration_behavior": behaviour}
 
     return _tell(

@@ -8,6 +8,7 @@ has begun there. Inside the caller's transaction, with customer and subscription
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from django.db.models import F, Max
 
 from billing.catalog.models import Alignment
 from billing.customers.operations import lock_customer
+from billing.stripe.errors import NotYetKnown
 from billing.subscriptions import pausing
 from billing.subscriptions.change_models import SubscriptionEvent, SubscriptionRequest
 from billing.subscriptions.history import Asked, record, who_asked
@@ -29,6 +31,8 @@ EventKind, Kind, Status = SubscriptionEvent.Kind, BillingPeriod.Kind, Subscripti
 AHEAD = timedelta(hours=1)
 # Of a calendar Stripe's boundary may be so far from ours: it keeps an hour of UTC all year.
 DRIFT_MAX = timedelta(hours=1)
+# A further period that was opened before its boundary was moved back is as short as a period may be.
+SHORTEST = timedelta(seconds=1)
 
 
 def follow_boundaries(
@@ -47,21 +51,41 @@ def follow_boundaries(
     latest = latest_period(subscription.pk)
     if latest is None or "current_period_start" not in theirs["items"]["data"][0]:
         return ""
-    held = _off_the_calendar(subscription, theirs)
+    held = _off_the_calendar(subscription, latest, theirs)
     if held:
         return held
+    until = _free_until(subscription, latest, theirs)
+    if until is not None:
+        held = _meet_later(subscription, latest, until=until, at=at, now=now)
+        latest = latest_period(subscription.pk) or latest
     if theirs["status"] != Status.TRIALING:
         _begin_where_stripe_began(subscription, latest, theirs, at=at, now=now, told=told)
-        return ""
-    if subscription.plan_version.alignment == Alignment.CALENDAR:
-        return ""
-    return _meet_later(subscription, latest, until=_instant(theirs["trial_end"]), at=at, now=now)
+    return held
+
+
+def require_heard_of(subscription: Subscription, theirs: Mapping[str, Any]) -> None:
+    """Raise NotYetKnown where a boundary was moved in a period of Stripe's of whose renewal we have not heard yet."""
+    latest = latest_period(subscription.pk)
+    is_anchored = subscription.plan_version.alignment != Alignment.CALENDAR
+    if latest is None or subscription.ended_at is not None or not is_anchored:
+        return
+    if "current_period_start" not in theirs["items"]["data"][0]:
+        return
+    began, _ = pausing.cycle_at_stripe(theirs)
+    if theirs["status"] == Status.TRIALING:
+        began = _instant(theirs.get("trial_start") or 0)
+        is_moved = began >= latest.ends_at
+    else:
+        is_moved = began > latest.ends_at + DRIFT_MAX and cadence_of(subscription).containing(began)[0] != began
+    if is_moved:
+        raise NotYetKnown(f"{subscription} was moved to {began:%F %T}, after a renewal that is not known here")
 
 
 def is_as_shown(subscription: Subscription, snapshot: Mapping[str, Any]) -> bool:
     """Whether an event's snapshot has the boundaries where our row has them."""
     if subscription.plan_version.alignment == Alignment.CALENDAR:
-        return not _off_the_calendar(subscription, snapshot)
+        latest = latest_period(subscription.pk)
+        return latest is not None and not _off_the_calendar(subscription, latest, snapshot)
     anchor = snapshot.get("billing_cycle_anchor")
     return anchor is None or _instant(anchor) == subscription.anchor_at
 
@@ -89,13 +113,16 @@ def open_due(*, now: datetime, limit: int) -> int:
     """Open the further periods of boundaries that were moved, shortly before they begin; return how many."""
     moved = Subscription.objects.filter(ended_at=None, status=Status.TRIALING)
     moved = moved.exclude(plan_version__alignment=Alignment.CALENDAR).annotate(until=Max("periods__ends_at"))
-    due = moved.filter(until__lt=F("anchor_at"), until__lte=now + AHEAD).order_by("pk")
+    due = moved.filter(until__lt=F("anchor_at"), until__lte=now + AHEAD).order_by("until", "pk")
     opened = 0
     for number, customer_id in list(due.values_list("pk", "customer_id")[:limit]):
-        with transaction.atomic():
-            lock_customer(customer_id=customer_id)
-            rows = Subscription.objects.select_for_update(of=("self",)).select_related("plan_version")
-            opened += open_further(rows.get(pk=number)) is not None
+        try:
+            with transaction.atomic():
+                lock_customer(customer_id=customer_id)
+                rows = Subscription.objects.select_for_update(of=("self",)).select_related("plan_version")
+                opened += open_further(rows.get(pk=number)) is not None
+        except Exception:  # one that goes wrong keeps no other waiting
+            logger.exception("the period of subscription %s to a boundary that was moved was not opened", number)
     return opened
 
 
@@ -106,6 +133,18 @@ def boundary_text(at: datetime | None) -> str:
 def _is_moved_behind(subscription: Subscription, latest: BillingPeriod) -> bool:
     is_anchored = subscription.plan_version.alignment != Alignment.CALENDAR
     return is_anchored and subscription.anchor_at > latest.ends_at
+
+
+def _free_until(subscription: Subscription, latest: BillingPeriod, theirs: Mapping[str, Any]) -> datetime | None:
+    """
+    Until when Stripe charges nothing by a trial that began in our latest period, or before it: one that runs, or one
+    that is over, went on behind that period, and of which nobody told. None without such a trial.
+    """
+    is_anchored = subscription.plan_version.alignment != Alignment.CALENDAR
+    if not is_anchored or theirs.get("trial_end") is None or _instant(theirs.get("trial_start") or 0) >= latest.ends_at:
+        return None
+    until = _instant(theirs["trial_end"])
+    return until if theirs["status"] == Status.TRIALING or until > latest.ends_at + DRIFT_MAX else None
 
 
 def _meet_later(
@@ -120,7 +159,8 @@ def _meet_later(
                 f"its trial at Stripe ends {boundary_text(until)}, before the period that began here"
                 f" {boundary_text(latest.starts_at)}: set it to a later instant there"
             )
-        before = subscription.trial_ends_at if is_trial else latest.ends_at
+        is_again = subscription.anchor_at > latest.starts_at
+        before = known if is_trial or is_again else latest.ends_at
         subscription.anchor_at = until
         if is_trial:
             subscription.trial_ends_at = until
@@ -150,15 +190,15 @@ def _begin_where_stripe_began(
     told: SubscriptionRequest | None,
 ) -> None:
     """Stripe's period began within ours: a trial ended before its time, or the billing date was moved to there."""
-    moved = pausing.moved_cycle(latest, theirs)
+    moved = pausing.moved_cycle(latest, theirs) or _begun_unheard(subscription, latest, theirs, now=now)
     is_resumed = latest.kind == Kind.PAUSED and not theirs.get("pause_collection")
     if moved is None or latest.state != BillingPeriod.State.OPEN or is_resumed:
         return  # a resumption brings its own period
     is_trial = latest.kind == Kind.TRIAL
     known = subscription.trial_ends_at if is_trial else subscription.anchor_at
     is_anchored = subscription.plan_version.alignment != Alignment.CALENDAR
-    is_moved = is_anchored and moved[0] in (_instant(theirs["billing_cycle_anchor"]), subscription.anchor_at)
-    if not is_trial and not is_moved:
+    anchors = (_instant(theirs["billing_cycle_anchor"]), subscription.anchor_at, latest.starts_at + SHORTEST)
+    if not is_trial and not (is_anchored and moved[0] in anchors):
         return
     before = latest.ends_at
     kind = Kind.PAUSED if latest.kind == Kind.PAUSED else Kind.REGULAR
@@ -175,17 +215,39 @@ def _begin_where_stripe_began(
     )  # fmt: skip
 
 
-def _off_the_calendar(subscription: Subscription, theirs: Mapping[str, Any]) -> str:
+def _begun_unheard(
+    subscription: Subscription, latest: BillingPeriod, theirs: Mapping[str, Any], *, now: datetime
+) -> tuple[datetime, datetime] | None:
+    """
+    What began at Stripe within our latest period and is not the period that runs there: one of which nobody told until
+    the next; or one from where a boundary was moved back to, when our further period had been opened.
+    """
+    if subscription.plan_version.alignment == Alignment.CALENDAR:
+        return None
+    anchor = _instant(theirs["billing_cycle_anchor"])
+    first_end = replace(cadence_of(subscription), anchor_at=anchor).after(anchor)
+    is_trial = latest.kind == Kind.TRIAL
+    if latest.starts_at < anchor < latest.ends_at and anchor <= now:
+        return (anchor, first_end) if is_trial or first_end > latest.ends_at + DRIFT_MAX else None
+    starts_at, ends_at = pausing.cycle_at_stripe(theirs)
+    is_here = starts_at <= latest.starts_at <= starts_at + AHEAD and ends_at > latest.starts_at + SHORTEST
+    if not is_here or not (is_trial or ends_at > latest.ends_at + DRIFT_MAX):
+        return None
+    is_first = not subscription.periods.filter(starts_at__lt=latest.starts_at).exists()
+    return None if is_first else (latest.starts_at + SHORTEST, ends_at)  # a period has a length
+
+
+def _off_the_calendar(subscription: Subscription, latest: BillingPeriod, theirs: Mapping[str, Any]) -> str:
     """Terms of a calendar have their boundaries there: one that was moved elsewhere cannot be followed."""
     version = subscription.plan_version
     if version.alignment != Alignment.CALENDAR or theirs.get("cancel_at") is not None:
         return ""
     if theirs["status"] == Status.TRIALING:
-        ends_at = _instant(theirs["trial_end"])
-        if subscription.trial_ends_at in (None, ends_at):
+        ends_at, known = _instant(theirs["trial_end"]), subscription.trial_ends_at
+        if ends_at == known or (known is None and abs(ends_at - latest.ends_at) <= DRIFT_MAX):
             return ""
         return (
-            f"its trial ends {boundary_text(ends_at)} at Stripe and {boundary_text(subscription.trial_ends_at)} here,"
+            f"its trial ends {boundary_text(ends_at)} at Stripe and {boundary_text(known or latest.ends_at)} here,"
             f" and its terms are billed by the calendar of {version.time_zone}: set the trial's end back at Stripe"
         )
     _, ends_at = pausing.cycle_at_stripe(theirs)

@@ -69,12 +69,14 @@ def open_period(
     ends_at: datetime,
     kind: str = Kind.REGULAR,
     allowances: Sequence[PeriodAllowance] | None = None,
+    counted_from: datetime | None = None,
 ) -> BillingPeriod:
     """
     Insert a period; its terms are those of the subscription at its start.
 
     A period that is shorter than its cadence's (the first one of a calendar) includes that part of each allowance.
     `allowances`, not yet of a period, are what it includes instead: the rest of one whose terms changed within it.
+    `counted_from`: what it includes is that of a period that began then, of which other books had the beginning.
     """
     version = subscription.plan_version
     add_ons = add_ons_at(subscription, starts_at)
@@ -99,7 +101,7 @@ def open_period(
         if allowances is not None
         else allowances_of([Item(version, subscription.seats), *add_ons], at=starts_at)
     )
-    part = part_of_cadence(subscription, starts_at, ends_at) if allowances is None else WHOLE
+    part = part_of_cadence(subscription, counted_from or starts_at, ends_at) if allowances is None else WHOLE
     for position, row in enumerate(rows, start=1):
         row.period, row.position = period, position
         if row.amount is not None and part < WHOLE:

@@ -390,7 +390,7 @@ def _beginning_with(subscription: Subscription, starts_at: datetime) -> BillingP
     """Return the period that begins where Stripe's does, or as near as START_DRIFT_MAX."""
     near = subscription.periods.filter(
         starts_at__gte=starts_at - START_DRIFT_MAX, starts_at__lte=starts_at + START_DRIFT_MAX
-    )
+    ).exclude(kind=BillingPeriod.Kind.TRIAL)  # no renewal begins one
     return min(near, key=lambda period: abs(period.starts_at - starts_at), default=None)
 
 

@@ -7,14 +7,14 @@ from billing.catalog.fees import fee_minor_of
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.payments.queries import customer_balance_minor
 from billing.subscriptions.at_stripe import items_of
-from billing.subscriptions.change_models import SubscriptionRequest
+from billing.subscriptions.change_models import SubscriptionEvent, SubscriptionRequest
 from billing.subscriptions.end_previews import STRIPES_NOW, fee_given_back
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import cadence_of
 from billing.subscriptions.proration import Rounding, line_minor, part_left
 from billing.subscriptions.queries import latest_period
 
-Asked = SubscriptionRequest.Kind
+Kind = SubscriptionEvent.Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ def _unused(ended: Subscription) -> tuple[int, datetime | None]:
 
 
 def _given_back(ended: Subscription, billed: int, *, ended_at: datetime) -> int:
-    """What the end credited: all where it was asked to, else what invoices since then gave back."""
-    asked = ended.requests.filter(kind__in=(Asked.CANCEL, Asked.CANCEL_LATER)).exclude(events=None).first()
+    """What the end credited: all where just that end was asked to, else what invoices since then gave back."""
+    asked = _came_of(ended, ended_at=ended_at)
     if asked is not None and asked.asked.get("prorate"):
         return billed
     since = Invoice.objects.filter(subscription=ended, created_at__gte=ended_at - STRIPES_NOW)
@@ -79,3 +79,15 @@ def _given_back(ended: Subscription, billed: int, *, ended_at: datetime) -> int:
         invoice__in=since.exclude(status=Invoice.Status.VOID), kind=InvoiceLine.Kind.FEE, amount_minor__lt=0
     )
     return -sum(lines.values_list("amount_minor", flat=True))
+
+
+def _came_of(ended: Subscription, *, ended_at: datetime) -> SubscriptionRequest | None:
+    """Whose wish the end was: an end now, or a plan that nobody took back, and that came at its time."""
+    said = ended.events.filter(kind__in=(Kind.ENDED, Kind.CANCEL_PLANNED, Kind.CANCEL_UNDONE))
+    for event in said.select_related("request").order_by("-pk"):
+        if event.kind == Kind.ENDED and event.request is None:
+            continue
+        is_planned = event.kind == Kind.CANCEL_PLANNED
+        came = ended.cancel_at is not None and ended_at >= ended.cancel_at - STRIPES_NOW
+        return event.request if event.kind == Kind.ENDED or (is_planned and came) else None
+    return None

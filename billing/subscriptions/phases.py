@@ -21,6 +21,7 @@ from billing.subscriptions.scheduling import Phase, waiting_for
 from billing.subscriptions.timeline import BAR_WIDTH, Stretch
 
 Kind = BillingPeriod.Kind
+SECOND = timedelta(seconds=1)
 ENDED = "ended"
 PAST, NOW, PLANNED = "past", "now", "planned"
 PERIODS_READ = 60
@@ -86,15 +87,15 @@ def bar_of(rows: Sequence[PhaseRow]) -> list[Stretch]:
         return []
     begin = rows[0].starts_at
     known = max(row.ends_at or row.starts_at for row in rows) - begin
-    total = max(known + known / 4, timedelta(seconds=1)) if rows[-1].ends_at is None else known
+    total = max(known + known / 4 if rows[-1].ends_at is None else known, SECOND)
 
-    def place(at: datetime) -> int:
-        return (at - begin) * BAR_WIDTH // total
+    def place(at: datetime | None) -> int:
+        return BAR_WIDTH if at is None else (at - begin) // SECOND * BAR_WIDTH // (total // SECOND)
 
     return [
         Stretch(
             x=place(row.starts_at),
-            width=max(2, place(row.ends_at or begin + total) - place(row.starts_at) - 2),
+            width=max(2, place(row.ends_at) - place(row.starts_at) - 2),
             tone=row.tone if row.when != PLANNED or row.kind == ENDED else f"{row.tone} bb-planned",
             title=f"{row.word}, {row.when}: {span_text(row)}: {row.terms}",
             url=row.url,
@@ -140,7 +141,7 @@ def _go_on(
     own = [Item(one.plan_version, one.seats) for one in latest.add_ons.filter(is_bundled=False)]
     items: tuple[Item, ...] = (Item(latest.plan_version, latest.seats), *own)
     kind: str = latest.kind
-    turns = [turn for turn in _turns(subscription, latest, planned) if end is None or turn.at < end]
+    turns = [turn for turn in _turns(subscription, latest, planned, now=now) if end is None or turn.at < end]
     rows = found[:-1]
     running = found[-1]
     for turn in turns:
@@ -154,20 +155,24 @@ def _go_on(
     return [*rows, replace(running, ends_at=end, when=_when(running.starts_at, end, now))]
 
 
-def _turns(subscription: Subscription, latest: BillingPeriod, planned: Sequence[Phase] | None) -> list[_Turn]:
+def _turns(
+    subscription: Subscription, latest: BillingPeriod, planned: Sequence[Phase] | None, *, now: datetime
+) -> list[_Turn]:
+    """What changes and when. What is due and was not carried out yet is still to come: it has not happened."""
     boundary = latest.ends_at
     if cadence_of(subscription).zone is None and latest.kind == Kind.TRIAL:
         boundary = subscription.anchor_at  # moved at Stripe, perhaps
     next_kind = Kind.PAUSED if subscription.paused_from is not None else Kind.REGULAR
-    turns = [_Turn(boundary, tuple(items_of(subscription, at=latest.ends_at)), next_kind)]
+    turns: list[_Turn] = []
     for row in waiting_for(subscription):
         if row.plan_version is None or row.seats is None:
-            turns.append(_Turn(row.effective_at, kind=Kind.REGULAR, row=row))
-            continue
-        if planned is None:
-            phase = phase_of(row)
-            turns.append(_Turn(phase.effective_at, tuple(phase.items), row=row))
+            turns.append(_Turn(max(row.effective_at, now + SECOND), kind=Kind.REGULAR, row=row))
+        elif planned is None or row.effective_at <= now:
+            turns.append(_Turn(max(row.effective_at, now + SECOND), tuple(phase_of(row).items), row=row))
     turns += [_Turn(phase.effective_at, tuple(phase.items)) for phase in planned or ()]
+    is_changed_before = any(turn.items is not None and turn.at < boundary for turn in turns)
+    own = None if is_changed_before else tuple(items_of(subscription, at=latest.ends_at))
+    turns.insert(0, _Turn(boundary, own, next_kind))  # first: a change with the boundary comes after it
     return sorted(turns, key=lambda turn: turn.at)
 
 

@@ -95,8 +95,8 @@ def plan_phases(
     now: datetime,
 ) -> list[ScheduledChange]:
     """
-    Let these phases be all that is to come, all or none of them: what was planned before is cancelled, the end of a
-    pause is not. Said twice with one key it is the first. Raises as `schedule`.
+    Let these phases be all that is to come, all or none of them: what was planned before is cancelled. The end of a
+    pause is not, nor what is due and being carried out. Said twice with one key it is the first. Raises as `schedule`.
     """
     wanted = _rows(phases, subscription_id=subscription_id, actor=actor, reason=reason, key=idempotency_key, now=now)
     cancelled_by = f"Planned anew by {idempotency_key}"
@@ -109,7 +109,7 @@ def plan_phases(
         if before.filter(detail=cancelled_by).exists() and not wanted:
             return []
         require_plan(found, phases, now=now)
-        for row in before.filter(state=State.WAITING).select_for_update():
+        for row in before.filter(state=State.WAITING, effective_at__gt=now).select_for_update():
             _settle(row, State.CANCELLED, by=actor, detail=cancelled_by, now=now)
         _require_free(found, [phase.effective_at for phase in phases])
         return ScheduledChange.objects.bulk_create(wanted)

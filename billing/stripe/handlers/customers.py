@@ -16,6 +16,7 @@ from billing.stripe.readers import id_of
 from billing.subscriptions.following import shows_nothing_new
 from billing.subscriptions.history import next_reading
 from billing.subscriptions.models import Subscription
+from billing.subscriptions.moving import require_heard_of
 from billing.subscriptions.operations import project_subscription
 from billing.takeover.cut import cut, is_second_before
 
@@ -92,7 +93,9 @@ def subscription(claim: Claim, now: datetime) -> Work:
     changed_at = max((event.stripe_created_at for event in claim.events), default=None)
 
     def work() -> None:
-        if project_subscription(fetched, now=now, reading=reading, changed_at=changed_at) is None:
+        brought = project_subscription(fetched, now=now, reading=reading, changed_at=changed_at)
+        if brought is None:
             raise NotYetKnown(f"subscription {claim.object_id} is not known here")
+        require_heard_of(brought, fetched)
 
     return work

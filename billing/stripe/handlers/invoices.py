@@ -8,7 +8,7 @@ from django.db import transaction
 from billing.invoicing import queries as invoicing_queries
 from billing.invoicing.crediting import is_as_shown, project_credit_note
 from billing.invoicing.deleting import is_deleted, record_deleted_draft
-from billing.invoicing.metered.closing import fees_among
+from billing.invoicing.metered.closing import fees_among, metered_prices_of
 from billing.invoicing.models import CreditNote, Invoice, InvoiceClose
 from billing.invoicing.operations import begin_close, project_invoice
 from billing.invoicing.tasks import task_close_invoice
@@ -21,10 +21,10 @@ from billing.stripe.handlers import Work, nothing
 from billing.stripe.handlers.customers import balance_movements
 from billing.stripe.inbox import Claim
 from billing.stripe.readers import id_of
+from billing.subscriptions import looking
 from billing.subscriptions.changes import is_awaited
 from billing.subscriptions.looking import SubscriptionLook, bills_our_terms, look_at
 from billing.subscriptions.models import Subscription
-from billing.subscriptions.operations import project_subscription
 from billing.takeover.cut import cut, is_second_before
 
 FINALIZED_BY_STRIPE = (
@@ -45,7 +45,7 @@ def invoice(claim: Claim, now: datetime) -> Work:
     is_cycle = fetched["billing_reason"] == "subscription_cycle" and not is_of_before
     bills_a_cycle = is_cycle and subscription is not None
     closes_a_period = bills_a_cycle and not _comes_with_the_end(fetched, subscription)
-    if closes_a_period and fetched["status"] == "draft":
+    if (closes_a_period or _brings_usage(fetched, is_cycle=bills_a_cycle)) and fetched["status"] == "draft":
         fetched = _take_over(fetched, now=now)
     is_finalized = fetched["status"] != "draft"
     awaited = _awaited_change(fetched, subscription) if closes_a_period else None
@@ -62,7 +62,7 @@ def invoice(claim: Claim, now: datetime) -> Work:
         record_customer_balance_transactions(movements, customer=invoice.customer, now=now)
         follow_invoice(invoice, now=now)
         if look is not None:
-            project_subscription(look.fetched, now=now, reading=look.reading)
+            looking.bring(look, now=now)
         if closes_a_period:
             _begin_close(invoice, lines, awaited_change=awaited, now=now)
 
@@ -90,6 +90,14 @@ def _comes_with_the_end(fetched: StripeDict, subscription: Subscription | None) 
     if subscription is None or (subscription.cancel_at is None and subscription.ended_at is None):
         return False
     return not fees_among(readers.all_lines(fetched))
+
+
+def _brings_usage(fetched: StripeDict, *, is_cycle: bool) -> bool:
+    """
+    Whether the last invoice of a subscription has usage of our meters, of an end that was planned in its last minutes:
+    it may not become final before they stand at nothing, which the closing invoice sees to (metered.ends).
+    """
+    return is_cycle and bool(metered_prices_of(readers.all_lines(fetched)))
 
 
 def _take_over(fetched: StripeDict, *, now: datetime) -> StripeDict:

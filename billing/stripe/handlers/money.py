@@ -41,7 +41,8 @@ def payment(claim: Claim, now: datetime) -> Work:
     customer = Customer.objects.filter(stripe_customer_id=id_of(fetched.get("customer")) or None).first()
     customer = customer or (invoice.customer if invoice is not None else None)
     if customer is None or (invoice_id and invoice is None):
-        raise NotYetKnown(f"customer {fetched.get('customer')} or invoice {invoice_id} is not known here")
+        theirs = id_of(fetched.get("customer"))
+        raise NotYetKnown(f"customer {theirs or None} or invoice {invoice_id} is not known here", customer=theirs)
     refunds = _refunds(fetched["id"]) if _may_have(claim, "refund", known, fetched) else []
     notes = list(gateway.listed("/v1/credit_notes", invoice=invoice_id)) if refunds and invoice_id else []
     is_disputed = _may_have(claim, "dispute", known, fetched)

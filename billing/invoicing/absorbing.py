@@ -9,7 +9,8 @@ from django.db.models import Sum
 
 from billing.accounting.usage import post_usage_absorbed
 from billing.customers.operations import lock_customer
-from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine, LateCorrection
+from billing.invoicing.late_models import AbsorbedUsage, LateCorrection
+from billing.invoicing.models import Invoice, InvoiceLine
 from billing.rating import queries as rating_queries
 from billing.rating.models import UsageAccrualLine
 from billing.rating.queries import Uninvoiced

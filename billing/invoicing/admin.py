@@ -14,8 +14,8 @@ from unfold.decorators import display
 from billing.admin_links import page_link, page_url
 from billing.invoicing import page
 from billing.invoicing.holding import RELEASE, ReleaseRefused, release_close
+from billing.invoicing.late_models import AbsorbedUsage
 from billing.invoicing.models import (
-    AbsorbedUsage,
     CreditNote,
     CreditNoteLine,
     Invoice,

@@ -17,7 +17,8 @@ from billing.accounting.credit_notes import (
     post_credit_note_voided,
 )
 from billing.customers.operations import lock_customer
-from billing.invoicing.models import CreditNote, CreditNoteLine, Invoice, InvoiceLine, LateCorrection
+from billing.invoicing.late_models import LateCorrection
+from billing.invoicing.models import CreditNote, CreditNoteLine, Invoice, InvoiceLine
 from billing.invoicing.rounding import from_minor
 from billing.invoicing.stripe_lines import charges_of
 from billing.payments.operations import instant
@@ -257,11 +258,12 @@ def _unwind(note: CreditNote, *, at: datetime, now: datetime) -> None:
             f"credit note {note} gave back paid credit and is void: correct the grant by hand first"
         )
     if note.journal_entry_id is not None:
+        cut_at = cut()  # what was void by then is in the books from there on, as its entry is
         post_credit_note_voided(
             issued_entry_id=note.journal_entry_id,
             credit_note=note.stripe_credit_note_id,
             invoice=note.invoice.stripe_invoice_id,
-            voided_at=at,
+            voided_at=at if cut_at is None else max(at, cut_at),
             recorded_at=now,
             memo=f"Credit note {note.number} void",
         )

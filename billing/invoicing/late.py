@@ -17,8 +17,9 @@ from billing.catalog.models import LatePolicy
 from billing.customers.operations import lock_customer
 from billing.invoicing import late_documents
 from billing.invoicing.absorbing import AbsorptionError, absorb_unbilled, give_up
+from billing.invoicing.late_models import AbsorbedUsage
 from billing.invoicing.late_states import ACTOR, NOTHING_TO_BILL, OUTCOME_CHARS_MAX, State, rows_of, settle
-from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine
+from billing.invoicing.models import Invoice, InvoiceLine
 from billing.rating import queries as rating_queries
 from billing.rating.models import LateProgress, LateUsage
 from billing.rating.operations import accrue_period

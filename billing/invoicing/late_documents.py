@@ -18,6 +18,7 @@ from billing.customers.operations import lock_customer
 from billing.invoicing import drafting
 from billing.invoicing.collecting import terms_of
 from billing.invoicing.crediting import project_credit_note
+from billing.invoicing.late_models import LateCorrection, LateCreditLine
 from billing.invoicing.late_plans import Change, ChargedLine, Plan, by_invoice, plan
 from billing.invoicing.late_states import OUTCOME_CHARS_MAX, rows_of
 from billing.invoicing.models import (
@@ -26,8 +27,6 @@ from billing.invoicing.models import (
     InvoiceClose,
     InvoiceCloseStep,
     InvoiceLine,
-    LateCorrection,
-    LateCreditLine,
 )
 from billing.invoicing.operations import project_invoice
 from billing.money_text import minor_text

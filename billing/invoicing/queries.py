@@ -9,13 +9,11 @@ from django.db.models import DecimalField, Exists, F, OuterRef, Q, QuerySet, Sub
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Coalesce, Greatest
 
+from billing.invoicing.late_models import AbsorbedUsage, LateCorrection, LateCreditLine
 from billing.invoicing.models import (
-    AbsorbedUsage,
     Invoice,
     InvoiceClose,
     InvoiceLine,
-    LateCorrection,
-    LateCreditLine,
 )
 from billing.payments.operations import instant
 from billing.rating.models import UsageAccrual

@@ -21,6 +21,7 @@ from billing.accounting.refunds import (
     post_refund_sent,
 )
 from billing.customers.operations import lock_customer
+from billing.invoicing.models import CreditNote
 from billing.invoicing.rounding import exact_minor, from_minor
 from billing.payments.models import CreditNoteRefund, Payment, Refund
 from billing.payments.operations import instant, record_balance_transactions
@@ -132,14 +133,14 @@ def _settle_promise(payment: Payment, *, now: datetime) -> None:
     parts = [RefundPart(refund.amount_minor, refund.occurred_at, _failed_at(refund)) for refund in refunds]
     given_by_hand, promised_by_hand = _by_hand(payment)
     parts += given_by_hand
-    covered = CreditNoteRefund.objects.filter(
-        stripe_refund_id__in=payment.refunds.values("stripe_refund_id")
-    ).aggregate(minor=Sum("amount_minor", default=0))["minor"]
+    cut_at = cut() if payment.is_taken_over else None
+    owed = max(promised_minor(parts) - _covered_minor(payment, after=cut_at), 0)
+    if cut_at is not None:
+        # Below zero where a credit note of after the cut promises what had left before it.
+        owed -= promised_by(payment, cut_at=cut_at)
     # What was charged without an invoice before a takeover was a sale, and is nobody's to be given back.
-    unasked = payment.amount_minor if payment.invoice_id is None and not payment.is_taken_over else 0
-    owed = max(promised_minor(parts) - covered - unasked - promised_by_hand, 0)
-    if payment.is_taken_over:
-        owed = max(owed - _promised_before(payment), 0)
+    unasked = payment.amount_minor if payment.invoice_id is None and cut_at is None else 0
+    owed -= min(unasked + promised_by_hand, max(owed, 0))
     change = owed - payment.promised_minor
     if not change:
         return
@@ -156,13 +157,22 @@ def _settle_promise(payment: Payment, *, now: datetime) -> None:
     payment.save(update_fields=["promised_minor", "promise_count"])
 
 
-def _promised_before(payment: Payment) -> int:
-    """What refunds that had left by the cut of a takeover promised beyond credit notes: it is history."""
-    cut_at = cut()
-    before = [one for one in payment.refunds.all() if is_before(one.sent_at, cut_at)]
-    promised = promised_minor(RefundPart(one.amount_minor, one.occurred_at, _failed_at(one)) for one in before)
-    rows = CreditNoteRefund.objects.filter(stripe_refund_id__in=[one.stripe_refund_id for one in before])
-    return max(promised - int(rows.aggregate(minor=Sum("amount_minor", default=0))["minor"]), 0)
+def _covered_minor(payment: Payment, *, after: datetime | None) -> int:
+    """What credit notes promise of its refunds by entries of their own: not those of before the cut of a takeover."""
+    covered = CreditNoteRefund.objects.filter(stripe_refund_id__in=payment.refunds.values("stripe_refund_id"))
+    if after is not None:
+        entered = CreditNote.objects.filter(issued_at__gt=after).values("stripe_credit_note_id")
+        covered = covered.filter(stripe_credit_note_id__in=entered)
+    return int(covered.aggregate(minor=Sum("amount_minor", default=0))["minor"])
+
+
+def promised_by(payment: Payment, *, cut_at: datetime) -> int:
+    """What its refunds had promised by the cut of a takeover, in minor units: it is in the books of before."""
+    made = [one for one in payment.refunds.all() if is_before(one.occurred_at, cut_at)]
+    # One that was called off later was a promise then.
+    stood = [one for one in made if _is_promise(one) or (one.returned_at is not None and one.returned_at > cut_at)]
+    failed = {one.pk: at for one in stood if is_before(at := _failed_at(one), cut_at)}
+    return promised_minor(RefundPart(one.amount_minor, one.occurred_at, failed.get(one.pk)) for one in stood)
 
 
 def _by_hand(payment: Payment) -> tuple[list[RefundPart], int]:

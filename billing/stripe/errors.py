@@ -93,7 +93,11 @@ class OutboxRefusal(Exception):
 
 
 class NotYetKnown(Exception):
-    """An event speaks of something our side has not recorded yet: try again later."""
+    """An event speaks of something our side has not recorded yet: try again later. `customer`: whose, Stripe's id."""
+
+    def __init__(self, message: str, *, customer: str = "") -> None:
+        super().__init__(message)
+        self.customer = customer
 
 
 class ProjectionRefused(Exception):

@@ -27,7 +27,7 @@ class InboxReplay(models.Model):
     """A person had events tried again: which, why, and in what state they were."""
 
     requested_at = models.DateTimeField()
-    requested_by = models.CharField(max_length=200, help_text="user:<name>.")
+    requested_by = models.CharField(max_length=200, help_text="user:NAME.")
     reason = models.CharField(max_length=500)
     scope = models.CharField(max_length=1000, help_text="What was asked for, in words.")
     chosen = models.PositiveIntegerField(help_text="Events that were put back into the queue.")

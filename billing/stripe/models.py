@@ -39,7 +39,7 @@ class InboxEvent(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     attempts_before = models.PositiveIntegerField(default=0, help_text="Attempts made before the last replay.")
     strikes = models.PositiveSmallIntegerField(
-        default=0, help_text="Attempts since then that failed for another reason than Stripe's silence."
+        default=0, help_text="Since the last replay, attempts that failed for another reason than Stripe's silence."
     )
     replayed_at = models.DateTimeField(null=True, help_text="When a person last asked for it to be tried again.")
     next_attempt_at = models.DateTimeField(help_text="Due from then on; while in work, when its lease ends.")
@@ -153,7 +153,7 @@ class OutboxAttempt(models.Model):
 
     intent = models.ForeignKey(OutboxIntent, on_delete=models.PROTECT, related_name="tries")
     at = models.DateTimeField(help_text="The operation's time; the answer came `milliseconds` later.")
-    actor = models.CharField(max_length=200, help_text="user:<name> or task:<name>.")
+    actor = models.CharField(max_length=200, help_text="user:NAME or task:NAME.")
     outcome = models.CharField(max_length=12, choices=Outcome)
     generation = models.PositiveSmallIntegerField(help_text="Of the key that was used.")
     http_status = models.PositiveSmallIntegerField(default=0, help_text="0 where there was no answer, or no question.")

@@ -33,6 +33,7 @@ class Need:
 
 NEEDS = (
     Need("Balance transactions", "/v1/balance_transactions", writes=False),
+    Need("Balance", "/v1/balance", writes=False),
     Need("Charges", "/v1/charges", writes=False),
     Need("Refunds", "/v1/refunds", writes=True),
     Need("Credit notes", "/v1/credit_notes", writes=True),

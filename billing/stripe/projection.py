@@ -46,7 +46,7 @@ def process_event(*, event_id: str, now: datetime) -> bool:
         hold_close_of(stripe_invoice_id=claim.object_id, reason=str(refusal), now=now)
         _fail(claim, refusal, Verdict.SET_ASIDE, now=now)
     except NotYetKnown as early:
-        if _is_left_out(claim):
+        if _is_left_out(claim, early):
             _leave(claim, now=now)
         else:
             _fail(claim, early, Verdict.WAIT, now=now)
@@ -82,9 +82,9 @@ def _belongs_to_opening(claim: Claim) -> bool:
     return cut_at is not None and all(is_before(event.stripe_created_at, cut_at) for event in claim.events)
 
 
-def _is_left_out(claim: Claim) -> bool:
-    """Whether it is about a customer whom a takeover left out of the books by name."""
-    named = {claim.object_id} | {id_of(snapshot.get("customer")) for snapshot in claim.snapshots}
+def _is_left_out(claim: Claim, early: NotYetKnown) -> bool:
+    """Whether it is about a customer whom a takeover left out of the books. Refunds and disputes do not name theirs."""
+    named = {claim.object_id, early.customer} | {id_of(snapshot.get("customer")) for snapshot in claim.snapshots}
     return bool(left_out(named - {""}))
 
 

@@ -21,19 +21,19 @@ from billing.payments.disputes import project_disputes
 from billing.payments.models import Payment
 from billing.payments.operations import project_payment, record_customer_balance_transactions
 from billing.payments.payouts import project_payout
-from billing.payments.promises import RefundPart, promised_minor
 from billing.payments.recovery.operations import follow_invoice, follow_payment
-from billing.payments.refunds import project_refunds
+from billing.payments.refunds import project_refunds, promised_by
 from billing.stripe import gateway, readers
 from billing.stripe.readers import id_of
 from billing.subscriptions.change_models import SubscriptionEvent
 from billing.subscriptions.changes import terms_text
 from billing.subscriptions.history import record
 from billing.subscriptions.models import BillingPeriod, Subscription, SubscriptionAddOn
-from billing.subscriptions.opening import open_period
+from billing.subscriptions.opening import cadence_of, open_period
 from billing.subscriptions.operations import project_subscription
 from billing.takeover.cut import is_before, is_second_before
 from billing.takeover.deciding import WantedCustomer, WantedSubscription
+from billing.takeover.finding import ENDED
 from billing.takeover.models import TakenOver, Takeover
 from billing.takeover.opening import open_account
 
@@ -112,7 +112,10 @@ def bring_subscription(wanted: WantedSubscription, *, reading: int, job: Job) ->
             SubscriptionAddOn(subscription=subscription, plan_version=version, seats=seats, added_at=wanted.starts_at)
             for version, seats in wanted.add_ons
         )
-        open_period(subscription, starts_at=wanted.starts_at, ends_at=wanted.ends_at, kind=wanted.kind)
+        open_period(
+            subscription, starts_at=wanted.starts_at, ends_at=wanted.ends_at, kind=wanted.kind,
+            counted_from=_counted_from(wanted, subscription),
+        )  # fmt: skip
         record(
             subscription, SubscriptionEvent.Kind.CREATED, after=terms_text(subscription, at=wanted.starts_at),
             effective_at=wanted.starts_at, now=job.now, actor=job.actor,
@@ -124,6 +127,14 @@ def bring_subscription(wanted: WantedSubscription, *, reading: int, job: Job) ->
     return True
 
 
+def _counted_from(wanted: WantedSubscription, subscription: Subscription) -> datetime:
+    """When the period began whose rest is our first: at a boundary, with the subscription, or after its trial."""
+    theirs = wanted.theirs
+    began = [_instant(said) for said in (theirs["start_date"], theirs.get("trial_end")) if said is not None]
+    whole_from, _ = cadence_of(subscription).containing(wanted.starts_at)
+    return max([whole_from, *(at for at in began if at <= wanted.starts_at)])
+
+
 def _subscription(wanted: WantedSubscription, customer: Customer) -> Subscription:
     theirs = wanted.theirs
     is_sent = theirs.get("collection_method") == SENT
@@ -133,7 +144,7 @@ def _subscription(wanted: WantedSubscription, customer: Customer) -> Subscriptio
         customer=customer,
         plan_version=wanted.plan,
         seats=wanted.seats,
-        status=theirs["status"],
+        status=Subscription.Status.ACTIVE if theirs["status"] in ENDED else theirs["status"],
         started_at=wanted.starts_at,
         anchor_at=_instant(theirs["billing_cycle_anchor"])
         if wanted.plan.alignment == Alignment.ANCHOR
@@ -211,7 +222,8 @@ def bring_payment(
             leave_out([(Kind.PAYMENT, intent["id"], "nobody has tried to pay it")], job=job)
             return False
         project_refunds(refunds, payment=payment, now=job.now)
-        _open_what_is_due(payment, job=job)
+        if payment.is_taken_over:
+            _open_what_is_due(payment, job=job)
         for dispute in disputes:
             _open_dispute(dispute, customer=customer, closed_at=closed_at, job=job)
         project_disputes(disputes, payment=payment, closed_at=closed_at, now=job.now)
@@ -223,11 +235,11 @@ def bring_payment(
 
 
 def _open_what_is_due(payment: Payment, *, job: Job) -> None:
-    """What the customer was owed at the cut, because a refund had come back by then and no other one was sent."""
-    before = [one for one in payment.refunds.all() if is_before(one.sent_at, job.takeover.as_of)]
-    back = {one.pk: one.returned_at for one in before if is_before(one.returned_at, job.takeover.as_of)}
-    promised = promised_minor(RefundPart(one.amount_minor, one.occurred_at, back.get(one.pk)) for one in before)
-    due_minor = promised - sum(one.amount_minor for one in before if one.pk not in back)
+    """What the customer was owed at the cut: what refunds had promised by then, less what had left and stayed away."""
+    as_of = job.takeover.as_of
+    left = [one for one in payment.refunds.all() if is_before(one.sent_at, as_of)]
+    away_minor = sum(one.amount_minor for one in left if not is_before(one.returned_at, as_of))
+    due_minor = promised_by(payment, cut_at=as_of) - away_minor
     open_account(
         "refund_due", debit_minor=-due_minor, currency=payment.currency, stripe_id=payment.stripe_charge_id,
         customer=payment.customer, cause={"charge": payment.stripe_charge_id}, memo="Owed back at the takeover",

@@ -17,12 +17,14 @@ from billing.stripe.readers import id_of
 from billing.subscriptions import periods
 from billing.subscriptions.models import BillingPeriod
 from billing.takeover.document import Map
-from billing.takeover.finding import Found
+from billing.takeover.finding import CANCELED, Found
 
 StripeDict = dict[str, Any]
-FOLLOWED = ("active", "trialing", "past_due", "unpaid")
+# One that was cancelled since the cut is brought in as it ran, and ends here as it did at Stripe.
+FOLLOWED = ("active", "trialing", "past_due", "unpaid", CANCELED)
 # Stripe counts a period in whole seconds of UTC; ours may lie so far apart and still be the same (open_next_period).
 NEAR = timedelta(hours=1)
+DELETED = "it was deleted at Stripe"
 LEAVE_OUT = "or leave the customer out by the map's leave_out"
 
 
@@ -86,6 +88,7 @@ def decide(found: Found, *, by: Map, as_of: datetime) -> Decided:
         else:
             decided.problems.append(Problem(stripe_id, "the map leaves it out, and Stripe has no such customer",
                                             "take it out of leave_out"))  # fmt: skip
+    decided.left_out |= dict.fromkeys(found.deleted_customers(as_of), DELETED) | decided.left_out
     currencies = _currencies(found)
     keys: dict[str, str] = {}
     for theirs in found.customers:
@@ -157,20 +160,25 @@ def _customer(theirs: StripeDict, currencies: set[str], *, by: Map, found: Found
 
 def _decide_subscriptions(found: Found, *, by: Map, as_of: datetime, decided: Decided) -> None:
     versions = _Versions(by, decided.prices)
-    of_customer: dict[str, str] = {}
+    of_customer: dict[str, StripeDict] = {}
     for theirs in found.subscriptions:
         customer = id_of(theirs["customer"])
         if customer in decided.left_out:
             continue
         try:
-            first = of_customer.setdefault(customer, theirs["id"])
-            if first != theirs["id"]:
+            before, of_customer[customer] = of_customer.get(customer), theirs
+            if before is not None and not _ended_before(before, theirs):
                 raise _Refused(
-                    f"{customer} has the subscription {first} too", "usage is a customer's: end one of them at Stripe"
+                    f"{customer} has the subscription {before['id']} too",
+                    "usage is a customer's: end one of them at Stripe",
                 )
             decided.subscriptions.append(_subscription(theirs, versions=versions, as_of=as_of))
         except _Refused as refused:
             decided.problems.append(Problem(theirs["id"], refused.what, f"{refused.remedy}, {LEAVE_OUT}"))
+
+
+def _ended_before(subscription: StripeDict, other: StripeDict) -> bool:
+    return subscription["ended_at"] is not None and int(subscription["ended_at"]) <= int(other["start_date"])
 
 
 def _subscription(theirs: StripeDict, *, versions: "_Versions", as_of: datetime) -> WantedSubscription:

@@ -57,7 +57,7 @@ def plan_takeover(*, by: Map, as_of: datetime | None, now: datetime, progress: P
     begun, or else now. Raises TakeoverRefused for a cut that cannot be, StripeUnavailable and StripeRefused.
     """
     at = _cut_of(as_of, now=now)
-    found = look(progress=progress)
+    found = look(as_of=at, progress=progress)
     return Plan(at, found, decide(found, by=by, as_of=at))
 
 

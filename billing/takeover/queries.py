@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db.models import Count, Sum
+from django.db.models import Count, Exists, OuterRef, Q, Sum
 
 from billing.accounting.chart import system
 from billing.takeover.models import OpeningEntry, TakenOver, Takeover, TakeoverRun
@@ -37,7 +37,11 @@ class Opened:
 def by_kind(takeover: Takeover) -> Sequence[OfKind]:
     """Per kind: how many Stripe had, and what became of them. Two queries."""
     last = TakeoverRun.objects.filter(takeover=takeover).first()
-    rows = TakenOver.objects.filter(takeover=takeover).order_by().values_list("kind", "outcome")
+    # What was left out once and brought in by a later run is not left out.
+    others = TakenOver.objects.filter(kind=OuterRef("kind"), stripe_id=OuterRef("stripe_id"))
+    is_here = Exists(others.exclude(outcome=Outcome.LEFT_OUT))
+    standing = TakenOver.objects.filter(~Q(outcome=Outcome.LEFT_OUT) | ~is_here, takeover=takeover)
+    rows = standing.order_by().values_list("kind", "outcome")
     numbers = {(kind, outcome): number for kind, outcome, number in rows.annotate(Count("id"))}
     return [
         OfKind(

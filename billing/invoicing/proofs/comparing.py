@@ -6,7 +6,8 @@ from typing import Any
 from django.db.models import Sum
 
 from billing.catalog.models import Rate
-from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine, LateCreditLine
+from billing.invoicing.late_models import AbsorbedUsage, LateCreditLine
+from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.proofs import gathering
 from billing.invoicing.proofs.reading import instant_text, line_row, number_text
 from billing.invoicing.proofs.verifier.proof import Document, Proof, name_of

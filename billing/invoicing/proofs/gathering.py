@@ -11,7 +11,8 @@ from django.db.models import Max, QuerySet, Sum
 
 from billing.catalog.fingerprint import card_chain, terms_fingerprint
 from billing.catalog.models import Rate
-from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceClose, InvoiceLine, LateCorrection, LateCreditLine
+from billing.invoicing.late_models import AbsorbedUsage, LateCorrection, LateCreditLine
+from billing.invoicing.models import Invoice, InvoiceClose, InvoiceLine
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.proofs.reading import accrual_rows, instant_text, line_row, number_text
 from billing.invoicing.proofs.verifier.proof import FORMAT, canonical

@@ -2,7 +2,7 @@
 --
 --   …_append_only, …_kept                     what was found, decided, entered and compared are facts
 --   billing_takeover_whole_second             Stripe's times are whole seconds, and so is the cut
---   billing_takeover_before_the_books         the cut lies before the first movement that the books hold
+--   billing_takeover_before_the_books         the cut lies before the first invoice, payment, payout and movement of the books
 --   billing_balancetransaction_after_the_cut  a movement at or before the cut is in the opening already
 --   billing_invoice_taken_over                an invoice is taken over exactly when it was made at or before the cut; …_stays
 --   billing_invoiceline_brought_in            lines of invoices taken over are of their own kind, and of no others
@@ -32,9 +32,17 @@ END $$;
 ALTER TABLE billing_takeover ADD CONSTRAINT billing_takeover_whole_second
     CHECK (date_trunc('second', as_of AT TIME ZONE 'UTC') = as_of AT TIME ZONE 'UTC');
 
-CREATE FUNCTION billing_refuse_takeover_of_known_money() RETURNS trigger LANGUAGE plpgsql AS $$
+-- It waits for whoever is entering money without knowing of the cut, and keeps the next ones waiting until they know it.
+-- Invoices first, movements on our balance last, as projections write them. Only the owner may lock tables.
+CREATE FUNCTION billing_refuse_takeover_of_known_money() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
+    LOCK TABLE billing_invoice, billing_payment, billing_payout, billing_customerbalancetransaction,
+               billing_balancetransaction IN SHARE MODE;
     IF EXISTS (SELECT FROM billing_balancetransaction WHERE occurred_at < NEW.as_of + interval '1 second')
+       OR EXISTS (SELECT FROM billing_customerbalancetransaction WHERE occurred_at < NEW.as_of + interval '1 second')
+       OR EXISTS (SELECT FROM billing_payment WHERE occurred_at < NEW.as_of + interval '1 second')
+       OR EXISTS (SELECT FROM billing_payout WHERE occurred_at < NEW.as_of + interval '1 second')
        OR EXISTS (SELECT FROM billing_invoice WHERE created_at < NEW.as_of + interval '1 second') THEN
         PERFORM billing_refused('billing_takeover_before_the_books', TG_TABLE_NAME, TG_OP);
     END IF;

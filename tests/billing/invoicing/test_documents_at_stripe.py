@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from billing.customers.models import Customer
 from billing.invoicing.models import CreditNote, Invoice, PrepaidPurchase
@@ -287,3 +288,67 @@ class TestPrepaid:
         assert available(purchase.grant_id) == Decimal(6)
         assert of_ada("receivable", "refund_due", "contra:refunds", "prepaid_pending", "stripe:in_transit") == {}
         assert_reconciled(subscribed)
+
+
+@pytest.mark.parametrize("is_seen_at_once", [True, False], ids=["one by one", "only at the end"])
+def test_what_was_given_up_and_ended_after_all_is_told_alike_whenever_we_look(
+    thread: Thread, is_seen_at_once: bool
+) -> None:
+    """Six invoices of 10.00, three of them credited with 3.00 before: each is written off and recovered when it was."""
+    thread.subscribe()
+    stripe_id = Customer.objects.get().stripe_customer_id
+    ends: dict[str, dict[str, Any]] = {"pay": {}, "void": {}, "pay out of band": {"paid_out_of_band": True}}
+    invoices = {(end, credited): one_off(stripe_id) for end in ends for credited in (0, 300)}
+    thread.settle()
+
+    def pass_an_hour() -> None:
+        thread.sandbox.advance(datetime.fromtimestamp(thread.sandbox.now(), tz=UTC) + timedelta(hours=1))
+        if is_seen_at_once:
+            thread.settle()
+
+    for (_, credited), invoice in invoices.items():
+        if credited:
+            post("/v1/credit_notes", invoice=invoice, amount=credited)
+    pass_an_hour()
+    for invoice in invoices.values():
+        post(f"/v1/invoices/{invoice}/mark_uncollectible")
+    pass_an_hour()
+    for (end, _), invoice in invoices.items():
+        post(f"/v1/invoices/{invoice}/{end.split()[0]}", **ends[end])
+    pass_an_hour()
+    thread.settle()
+
+    expected = []
+    for (_, credited), invoice in invoices.items():
+        moments = gateway.retrieve(f"/v1/invoices/{invoice}")["status_transitions"]
+        amount, ended_at = Decimal(1000 - credited) / 100, moments["paid_at"] or moments["voided_at"]
+        assert ended_at - moments["marked_uncollectible_at"] >= 3600
+        expected += [(f"written_off:{invoice}", amount, moments["marked_uncollectible_at"])]
+        expected += [(f"recovered:{invoice}:0.00", -amount, ended_at)]
+    assert bad_debts() == sorted(expected)
+    assert of_ada("receivable", "bad_debt", "bank", "contra:refunds") == {
+        "bank": Decimal(17),
+        "contra:refunds": Decimal(6),  # what was credited on the void one is unwound
+    }
+    assert_reconciled(thread)
+
+
+def one_off(stripe_customer_id: str | None) -> str:
+    """An open invoice of 10.00 that nobody charges."""
+    sent = {"collection_method": "send_invoice", "days_until_due": 30}
+    invoice = post("/v1/invoices", customer=stripe_customer_id, auto_advance=False, **sent)["id"]
+    post("/v1/invoiceitems", customer=stripe_customer_id, invoice=invoice, amount=1000, currency="usd",
+         metadata={"kind": "one_off"})  # fmt: skip
+    post(f"/v1/invoices/{invoice}/finalize", auto_advance=False)
+    return str(invoice)
+
+
+def bad_debts() -> list[tuple[str, Decimal, int]]:
+    """By its key what each entry debits to bad debt, and the second at which it counts."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT je.idempotency_key, po.amount, extract(epoch FROM je.effective_at)::bigint"
+            "  FROM ledger_journalentry je JOIN ledger_posting po ON po.entry_id = je.id"
+            "  JOIN ledger_account ac ON ac.id = po.account_id WHERE ac.kind = 'bad_debt' ORDER BY 1"
+        )
+        return cursor.fetchall()

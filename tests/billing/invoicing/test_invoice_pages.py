@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -94,6 +95,10 @@ def test_a_held_close_is_let_go_on_with_a_reason(story: Story, sign_in: SignIn) 
     assert sign_in(SUCCESS).get(page).status_code == 403
     finance = sign_in(FINANCE)
     assert close.held_reason in finance.get(page).content.decode()
+    # By a worker whose clock is ahead of the page's.
+    InvoiceClose.objects.filter(pk=close.pk).update(held_at=timezone.now() + timedelta(hours=1))
+    shown = finance.get(reverse("admin:billing_invoice_change", args=[close.invoice_id])).content.decode()
+    assert "Held for 0:00:00: " in shown
     assert finance.post(page, {"words": "  "}).status_code == 422
     assert finance.post(page, {"words": "they told us"}).status_code == 302
     assert finance.post(page, {"words": "they told us"}).status_code == 422

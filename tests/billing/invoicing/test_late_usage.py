@@ -12,7 +12,8 @@ from decimal import Decimal
 import pytest
 
 from billing.invoicing.late import ABSORB, DOCUMENT, NEXT_INVOICE, DecisionError, decide_late_usage, settle_late_usage
-from billing.invoicing.models import AbsorbedUsage, CreditNote, Invoice, InvoiceLine, LateCorrection
+from billing.invoicing.late_models import AbsorbedUsage, LateCorrection
+from billing.invoicing.models import CreditNote, Invoice, InvoiceLine
 from billing.rating.models import LateProgress, LateUsage, UsageAccrual
 from billing.rating.operations import accrue_changed_periods
 from tests.billing.invoicing.late import (

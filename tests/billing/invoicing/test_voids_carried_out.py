@@ -7,7 +7,8 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from billing.customers.models import Customer
-from billing.invoicing.models import CreditNote, Invoice, InvoiceLine, LateCorrection
+from billing.invoicing.late_models import LateCorrection
+from billing.invoicing.models import CreditNote, Invoice, InvoiceLine
 from billing.invoicing.orders.operations import order_reissue
 from billing.invoicing.orders.reissuing import obstacle
 from billing.invoicing.requests import operations, terms

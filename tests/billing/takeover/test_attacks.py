@@ -106,3 +106,23 @@ def test_the_application_may_only_add_facts(taken_over: Takeover, app_connection
         for statement in (f"UPDATE billing_{fact} SET id = id", f"DELETE FROM billing_{fact}"):
             with pytest.raises(errors.InsufficientPrivilege), app_connection.transaction():
                 app_connection.execute(statement)
+
+
+def test_a_cut_waits_for_money_that_is_being_entered_without_knowing_of_it(
+    app_connection: psycopg.Connection, owner_connection: psycopg.Connection
+) -> None:
+    entering = (
+        "INSERT INTO billing_payout (stripe_payout_id, status, amount_minor, currency, is_automatic, failure_code,"
+        " failure_message, trace_id, statement_descriptor, occurred_at, expected_at, projected_at)"
+        " VALUES ('po_1', 'paid', 1, 'USD', false, '', '', '', '', '2026-10-01Z', now(), now())"
+    )
+    cut = "INSERT INTO billing_takeover VALUES (1, '2026-11-01Z', now(), 'user:eve')"
+    app_connection.execute("SET lock_timeout = '100ms'")
+    with owner_connection.transaction():
+        owner_connection.execute(entering)
+        with pytest.raises(errors.LockNotAvailable):
+            app_connection.execute(cut)
+
+    with pytest.raises(errors.IntegrityError) as refusal:
+        app_connection.execute(cut)
+    assert refusal.value.diag.constraint_name == "billing_takeover_before_the_books"

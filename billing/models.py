@@ -5,17 +5,15 @@ from billing.accounting.reports.models import FinanceReport
 from billing.api.models import ApiWrite
 from billing.catalog.models import Allowance, Plan, PlanVersion, Product, Rate, RateCard
 from billing.customers.models import Customer
+from billing.invoicing.late_models import AbsorbedUsage, LateCorrection, LateCreditLine
 from billing.invoicing.metered.models import MeteredEvent, MeteredPrice, MeteredSummary, MeteredWithdrawal
 from billing.invoicing.models import (
-    AbsorbedUsage,
     CreditNote,
     CreditNoteLine,
     Invoice,
     InvoiceClose,
     InvoiceCloseStep,
     InvoiceLine,
-    LateCorrection,
-    LateCreditLine,
     PrepaidPurchase,
 )
 from billing.invoicing.orders.models import InvoiceOrder, InvoiceOrderLine

@@ -26,7 +26,7 @@ class CreditGrant(models.Model):
     effective_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Not usable from then on; empty: never ends.")
     reason = models.CharField(max_length=500)
-    issued_by = models.CharField(max_length=200, help_text="Who: user:<name> or service:<name>.")
+    issued_by = models.CharField(max_length=200, help_text="Who: user:NAME or service:NAME.")
     idempotency_key = models.CharField(max_length=200, unique=True)
     recorded_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True, help_text="When the rest was voided or expired.")

@@ -179,7 +179,7 @@ class WritingView(BillingView):
 
 
 def actor_of(request: Request) -> str:
-    """Who asks, as it is written down: service:<the key's name> or user:<name>."""
+    """Who asks, as it is written down: service:NAME or user:NAME."""
     if request.auth is not None:
         return f"service:{getattr(request.auth, 'name', '')}"
     return f"user:{request.user.get_username()}"

@@ -221,7 +221,7 @@ class Migration(migrations.Migration):
                     models.DecimalField(decimal_places=12, help_text="In currency units, exact.", max_digits=38),
                 ),
                 ("reason", models.CharField(max_length=500)),
-                ("absorbed_by", models.CharField(help_text="Who: user:<name> or service:<name>.", max_length=200)),
+                ("absorbed_by", models.CharField(help_text="Who: user:NAME or service:NAME.", max_length=200)),
                 ("recorded_at", models.DateTimeField()),
                 (
                     "journal_entry_id",

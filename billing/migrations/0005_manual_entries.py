@@ -68,7 +68,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("needs_second_person", models.BooleanField()),
-                ("requested_by", models.CharField(help_text='"user:<username>"', max_length=200)),
+                ("requested_by", models.CharField(help_text='"user:NAME"', max_length=200)),
                 ("requested_at", models.DateTimeField()),
                 ("idempotency_key", models.CharField(max_length=200, unique=True)),
                 (
@@ -110,7 +110,7 @@ class Migration(migrations.Migration):
                 ),
                 ("requested_by", models.CharField(max_length=200)),
                 ("needs_second_person", models.BooleanField()),
-                ("decided_by", models.CharField(help_text='"user:<username>"', max_length=200)),
+                ("decided_by", models.CharField(help_text='"user:NAME"', max_length=200)),
                 ("decided_at", models.DateTimeField()),
                 ("words", models.CharField(blank=True, help_text="Why it was decided so.", max_length=500)),
                 (

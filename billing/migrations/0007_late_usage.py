@@ -139,7 +139,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "settled_by",
-                    models.CharField(blank=True, help_text="user:<name> or service:<name>.", max_length=200),
+                    models.CharField(blank=True, help_text="user:NAME or service:NAME.", max_length=200),
                 ),
                 ("settled_at", models.DateTimeField(null=True)),
             ],

@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                     "reason",
                     models.CharField(help_text="Why these terms, in words, for whoever decides.", max_length=500),
                 ),
-                ("requested_by", models.CharField(help_text='"user:<username>"', max_length=200)),
+                ("requested_by", models.CharField(help_text='"user:NAME"', max_length=200)),
                 ("requested_at", models.DateTimeField()),
             ],
             options={
@@ -85,7 +85,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("requested_by", models.CharField(max_length=200)),
-                ("decided_by", models.CharField(help_text='"user:<username>"', max_length=200)),
+                ("decided_by", models.CharField(help_text='"user:NAME"', max_length=200)),
                 ("decided_at", models.DateTimeField()),
                 ("reason", models.CharField(help_text="Why it was decided so.", max_length=500)),
             ],
@@ -292,7 +292,7 @@ class Migration(migrations.Migration):
                     "customers_min",
                     models.PositiveIntegerField(help_text="So many customers must be compared for figures to count."),
                 ),
-                ("set_by", models.CharField(help_text='"user:<username>"', max_length=200)),
+                ("set_by", models.CharField(help_text='"user:NAME"', max_length=200)),
                 ("set_at", models.DateTimeField()),
             ],
             options={
@@ -427,9 +427,7 @@ class Migration(migrations.Migration):
                 ("at", models.DateTimeField()),
                 (
                     "actor",
-                    models.CharField(
-                        help_text='"user:<username>", or "service:rollout" for the guards', max_length=200
-                    ),
+                    models.CharField(help_text='"user:NAME", or "service:rollout" for the guards', max_length=200),
                 ),
                 ("reason", models.CharField(max_length=1000)),
                 (

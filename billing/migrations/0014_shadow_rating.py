@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
                 ),
                 ("reason", models.CharField(help_text="What is to be learned.", max_length=500)),
                 ("started_at", models.DateTimeField()),
-                ("started_by", models.CharField(help_text="user:<name>.", max_length=200)),
+                ("started_by", models.CharField(help_text="user:NAME.", max_length=200)),
                 (
                     "change_cursor",
                     models.BigIntegerField(
@@ -58,7 +58,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("ended_at", models.DateTimeField(null=True)),
-                ("ended_by", models.CharField(blank=True, help_text="user:<name> or service:<name>.", max_length=200)),
+                ("ended_by", models.CharField(blank=True, help_text="user:NAME or service:NAME.", max_length=200)),
                 ("ended_because", models.CharField(blank=True, max_length=500)),
                 (
                     "candidate",

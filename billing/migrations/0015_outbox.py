@@ -86,7 +86,7 @@ class Migration(migrations.Migration):
                     "at",
                     models.DateTimeField(help_text="The operation's time; the answer came `milliseconds` later."),
                 ),
-                ("actor", models.CharField(help_text="user:<name> or task:<name>.", max_length=200)),
+                ("actor", models.CharField(help_text="user:NAME or task:NAME.", max_length=200)),
                 (
                     "outcome",
                     models.CharField(

@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("requested_at", models.DateTimeField()),
-                ("requested_by", models.CharField(help_text="user:<name>.", max_length=200)),
+                ("requested_by", models.CharField(help_text="user:NAME.", max_length=200)),
                 ("reason", models.CharField(max_length=500)),
                 ("scope", models.CharField(help_text="What was asked for, in words.", max_length=1000)),
                 ("chosen", models.PositiveIntegerField(help_text="Events that were put back into the queue.")),
@@ -135,7 +135,8 @@ class Migration(migrations.Migration):
             model_name="inboxevent",
             name="strikes",
             field=models.PositiveSmallIntegerField(
-                default=0, help_text="Attempts since then that failed for another reason than Stripe's silence."
+                default=0,
+                help_text="Since the last replay, attempts that failed for another reason than Stripe's silence.",
             ),
         ),
         migrations.AddField(

@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
             name="ApiWrite",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("actor", models.CharField(help_text="service:<api key name> or user:<name>.", max_length=200)),
+                ("actor", models.CharField(help_text="service:NAME or user:NAME.", max_length=200)),
                 ("key", models.CharField(help_text="The header Idempotency-Key.", max_length=100)),
                 ("path", models.CharField(max_length=1000)),
                 ("body_sha256", models.CharField(max_length=64)),
@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
                 (
                     "made_by",
                     models.CharField(
-                        help_text="user:<name>, service:<api key name>, task:<name> or stripe:dashboard.",
+                        help_text="user:NAME, service:NAME, task:NAME or stripe:dashboard.",
                         max_length=200,
                     ),
                 ),
@@ -139,7 +139,7 @@ class Migration(migrations.Migration):
                 (
                     "requested_by",
                     models.CharField(
-                        help_text="user:<name>, service:<api key name>, task:<name> or stripe:dashboard.",
+                        help_text="user:NAME, service:NAME, task:NAME or stripe:dashboard.",
                         max_length=200,
                     ),
                 ),
@@ -154,7 +154,7 @@ class Migration(migrations.Migration):
                     "settled_by",
                     models.CharField(
                         blank=True,
-                        help_text="user:<name>, service:<api key name>, task:<name> or stripe:dashboard.",
+                        help_text="user:NAME, service:NAME, task:NAME or stripe:dashboard.",
                         max_length=200,
                     ),
                 ),
@@ -202,7 +202,7 @@ class Migration(migrations.Migration):
                 (
                     "actor",
                     models.CharField(
-                        help_text="user:<name>, service:<api key name>, task:<name> or stripe:dashboard.",
+                        help_text="user:NAME, service:NAME, task:NAME or stripe:dashboard.",
                         max_length=200,
                     ),
                 ),
@@ -242,7 +242,7 @@ class Migration(migrations.Migration):
                 (
                     "actor",
                     models.CharField(
-                        help_text="user:<name>, service:<api key name>, task:<name> or stripe:dashboard.",
+                        help_text="user:NAME, service:NAME, task:NAME or stripe:dashboard.",
                         max_length=200,
                     ),
                 ),

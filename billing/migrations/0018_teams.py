@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
                 ),
                 ("effective_at", models.DateTimeField(help_text="From then on it counts.")),
                 ("recorded_at", models.DateTimeField()),
-                ("actor", models.CharField(help_text="user:<name>, service:<api key> or task:<name>.", max_length=200)),
+                ("actor", models.CharField(help_text="user:NAME, service:NAME or task:NAME.", max_length=200)),
                 ("reason", models.CharField(max_length=500)),
                 ("idempotency_key", models.CharField(max_length=200)),
                 (

@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
                 ("verified_at", models.DateTimeField()),
                 (
                     "verified_by",
-                    models.CharField(help_text="user:<name>, task:<name> or service:<name>.", max_length=200),
+                    models.CharField(help_text="user:NAME, task:NAME or service:NAME.", max_length=200),
                 ),
                 ("is_proved", models.BooleanField()),
                 ("event_count", models.PositiveBigIntegerField(help_text="Raw events read.")),

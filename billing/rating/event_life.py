@@ -13,7 +13,8 @@ from decimal import Decimal
 from django.db.models import Q
 
 from billing.admin_links import page_url
-from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine, LateCreditLine
+from billing.invoicing.late_models import AbsorbedUsage, LateCreditLine
+from billing.invoicing.models import Invoice, InvoiceLine
 from billing.money_text import exact_text, minor_text
 from billing.rating.explanation.event_cost import CountedEvent, EventCosts
 from billing.rating.explanation.links import event_url, line_url

@@ -8,7 +8,8 @@ from typing import Any
 from django.db.models import QuerySet, Sum
 
 from billing.catalog.models import Rate
-from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine, LateCorrection, LateCreditLine
+from billing.invoicing.late_models import AbsorbedUsage, LateCorrection, LateCreditLine
+from billing.invoicing.models import Invoice, InvoiceLine
 from billing.rating.allocation import AllowanceUse
 from billing.rating.models import AllowanceDrawdown, GrantDrawdown, UsageAccrual, UsageAccrualLine
 from billing.rating.rating import EXACT, ZERO

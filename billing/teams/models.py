@@ -38,7 +38,7 @@ class TeamChange(models.Model):
     operation = models.CharField(max_length=20, choices=Operation)
     effective_at = models.DateTimeField(help_text="From then on it counts.")
     recorded_at = models.DateTimeField()
-    actor = models.CharField(max_length=200, help_text="user:<name>, service:<api key> or task:<name>.")
+    actor = models.CharField(max_length=200, help_text="user:NAME, service:NAME or task:NAME.")
     reason = models.CharField(max_length=500)
     idempotency_key = models.CharField(max_length=200)
     fingerprint = models.CharField(max_length=64, help_text="Of what was asked for: another wish needs another key.")

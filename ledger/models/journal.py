@@ -101,7 +101,7 @@ class JournalEntry(models.Model):
     # When it happened, and when we wrote it down. Both are passed in; neither is a clock of the database.
     effective_at = models.DateTimeField()
     recorded_at = models.DateTimeField()
-    # Who did it: "user:<username>", "service:<name>", "task:<name>".
+    # Who did it: "user:NAME", "service:NAME", "task:NAME".
     actor = models.CharField(max_length=200)
     # What caused it: names and identifiers, such as {"invoice": "in_1", "event": "evt_1"}.
     cause = models.JSONField(default=dict)

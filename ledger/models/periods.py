@@ -16,7 +16,7 @@ class PeriodClosing(models.Model):
     closed_before = models.DateTimeField()
     # True for a reopening: the instant lies before that of the decision it follows, instead of after it.
     reopens = models.BooleanField(default=False)
-    # When it was decided, by whom ("user:<username>"), and why.
+    # When it was decided, by whom ("user:NAME"), and why.
     decided_at = models.DateTimeField()
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=500)

@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("reason", models.CharField(max_length=500)),
-                ("issued_by", models.CharField(help_text="Who: user:<name> or service:<name>.", max_length=200)),
+                ("issued_by", models.CharField(help_text="Who: user:NAME or service:NAME.", max_length=200)),
                 ("idempotency_key", models.CharField(max_length=200, unique=True)),
                 ("recorded_at", models.DateTimeField()),
                 (

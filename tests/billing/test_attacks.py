@@ -11,16 +11,14 @@ import pytest
 from psycopg import errors
 
 from billing.customers.models import Customer
+from billing.invoicing.late_models import AbsorbedUsage, LateCorrection, LateCreditLine
 from billing.invoicing.models import (
-    AbsorbedUsage,
     CreditNote,
     CreditNoteLine,
     Invoice,
     InvoiceClose,
     InvoiceCloseStep,
     InvoiceLine,
-    LateCorrection,
-    LateCreditLine,
     PrepaidPurchase,
 )
 from billing.payments.models import (

@@ -8,8 +8,9 @@ from typing import Any
 from django.db.models import QuerySet, Sum
 
 from billing.catalog.models import Rate
+from billing.invoicing.late_models import AbsorbedUsage
 from billing.invoicing.late_page import what_arrived
-from billing.invoicing.models import AbsorbedUsage, Invoice, InvoiceLine
+from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.rounding import chargeable_increment_minor
 from billing.rating import queries
 from billing.rating.charges import ChargeModel

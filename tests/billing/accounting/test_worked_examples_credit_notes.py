@@ -17,7 +17,8 @@ from billing.accounting.payments import post_payment_succeeded
 from billing.accounting.refunds import post_refund_sent
 from billing.invoicing.absorbing import AbsorptionError, absorb_unbilled
 from billing.invoicing.drafting import write_lines
-from billing.invoicing.models import AbsorbedUsage, CreditNote, Invoice
+from billing.invoicing.late_models import AbsorbedUsage
+from billing.invoicing.models import CreditNote, Invoice
 from billing.rating.operations import accrue_period
 from billing.rating.queries import uninvoiced
 from billing.stripe.errors import NotYetKnown, ProjectionRefused

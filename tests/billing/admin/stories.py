@@ -10,8 +10,8 @@ from django.db import transaction
 from billing.accounting.models import ManualEntry
 from billing.catalog.models import PlanVersion, Rate
 from billing.customers.models import Customer
+from billing.invoicing.late_models import AbsorbedUsage
 from billing.invoicing.models import (
-    AbsorbedUsage,
     CreditNote,
     CreditNoteLine,
     Invoice,

@@ -212,7 +212,7 @@ class TestEachListOnItsOwn:
 
     def test_the_key_is_asked_whether_it_may_read_each(self) -> None:
         paths = {need.path for need in permissions.NEEDS}
-        assert {"/v1/events", "/v2/core/events", "/v1/balance_transactions"} <= paths
+        assert {"/v1/events", "/v2/core/events", "/v1/balance", "/v1/balance_transactions"} <= paths
 
 
 def test_times_of_api_v2_are_read_as_well() -> None:

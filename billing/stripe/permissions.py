@@ -20,20 +20,20 @@ NOBODY = "permission_check_of_nothing"
 @dataclass(frozen=True, slots=True)
 class Need:
     """
-    A kind of object, whether we write it, and what it is asked for at `path` to see. One with `nothing` cannot be read:
-    it is sent these parameters, which make nothing.
+    A kind of object, whether we write it, and where it is asked for with which parameters to see. One with `nothing`
+    cannot be read: it is sent these parameters, which make nothing.
     """
 
     name: str
     path: str
     writes: bool
-    query: tuple[tuple[str, str], ...] = ()
+    asked: Mapping[str, object] = field(default_factory=lambda: {"limit": 1})
     nothing: Mapping[str, object] = field(default_factory=dict)
 
 
 NEEDS = (
     Need("Balance transactions", "/v1/balance_transactions", writes=False),
-    Need("Balance", "/v1/balance", writes=False),
+    Need("Balance", "/v1/balance", writes=False, asked={}),
     Need("Charges", "/v1/charges", writes=False),
     Need("Refunds", "/v1/refunds", writes=True),
     Need("Credit notes", "/v1/credit_notes", writes=True),
@@ -73,7 +73,7 @@ def check(need: Need) -> Found:
     if need.nothing:
         lacking = _lacks("post", need.path, dict(need.nothing), "write")
         return Found(need, (lacking,) if lacking else ())
-    missing = [_lacks("get", need.path, {"limit": 1}, "read")]
+    missing = [_lacks("get", need.path, dict(need.asked), "read")]
     if need.writes:
         missing.append(_lacks("post", f"{need.path}/{NOBODY}", {}, "write"))
     return Found(need, tuple(one for one in missing if one))

@@ -19,6 +19,8 @@ LOST, DELAYED, COPIED, POLLED, MIRRORED = 15, 35, 30, 15, 10  # percent
 ROUNDS_MAX = 40
 # What Stripe's list forgot nobody finds by polling: that is for the alarm and for reconciliation.
 STRIPE_KEEPS_SECONDS = 29 * 86_400
+# So often the poll runs at least: the life's longest step is 19 days, and nothing lost may be forgotten meanwhile.
+POLLED_AFTER_SECONDS = 9 * 86_400
 
 
 @dataclass
@@ -127,6 +129,7 @@ class Chaos(Network):
     delayed: list[Event] = field(default_factory=list)
     lost: list[Event] = field(default_factory=list)
     arriving: list[Event] = field(default_factory=list)
+    polled_at: int = 0
 
     def turn(self, life: "Life") -> None:
         if life.crasher is None:
@@ -142,7 +145,10 @@ class Chaos(Network):
             else:
                 self.arrive([event])
         self.shuffle_out(life)
-        if self.chance.randrange(100) < POLLED:
+        self.polled_at = self.polled_at or life.sandbox_now
+        is_by_chance = self.chance.randrange(100) < POLLED
+        if is_by_chance or life.sandbox_now - self.polled_at > POLLED_AFTER_SECONDS:
+            self.polled_at = life.sandbox_now
             poll.fetch_missed_events(now=life.now)
             self.work(life)
         if self.chance.randrange(100) < MIRRORED:

@@ -1,6 +1,6 @@
 """What others billed twice, or not at all, when the terms changed within a period (field.md, section E)."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -17,6 +17,7 @@ from tests.billing.subscriptions.test_terms_at_stripe import version_of
 from tests.billing.thread import MODEL, Thread
 from tests.factories import RateCardFactory, RateFactory
 
+OCT_1_NOON, OCT_21 = datetime(2026, 10, 1, 12, tzinfo=UTC), datetime(2026, 10, 21, tzinfo=UTC)
 pytestmark = pytest.mark.usefixtures("committed_db")
 
 
@@ -59,6 +60,38 @@ def test_killbill_2066_a_usage_price_overridden_with_the_change_holds_from_then_
 
     usage = InvoiceLine.objects.filter(kind=InvoiceLine.Kind.USAGE).order_by("amount_minor")
     assert list(usage.values_list("amount_minor", flat=True)) == [100, 300, 1500]
+    assert thread.unfinished() == []
+
+
+def test_killbill_1907_an_add_on_changed_and_taken_away_is_paid_for_each_part_of_its_time(thread: Thread) -> None:
+    """E40: after an add-on was upgraded and cancelled its last part was on no invoice. Here it is, to the second."""
+    boost, more = (version_of(code, is_add_on=True, fee_minor=fee) for code, fee in (("boost", 3100), ("more", 6200)))
+    subscription = started(thread)
+    thread.settle()
+    plan = subscription.plan_version
+    for when, add_ons in ((OCT_11, [(boost, 1)]), (OCT_16_NOON, [(more, 1)]), (OCT_21, [])):
+        thread.sandbox.advance(when)
+        change_terms(**said(thread, subscription, f"{when}"), plan_version=plan, seats=1, add_ons=add_ons)
+    advance(thread, NOVEMBER)
+
+    # Of 31 days 21 were left when it came, 15.5 when it became the other, 11 when that went.
+    prorated = [2100, -1550, 3100, -2200]
+    assert invoices()[-1] == ("paid", [("fee", amount) for amount in sorted([*prorated, 2000])])
+    assert thread.unfinished() == []
+
+
+def test_killbill_877_from_a_free_plan_to_a_paid_one_on_its_first_day_is_no_double_billing(thread: Thread) -> None:
+    """E40: two items of one span, one of them worth nothing, were taken for a double billing."""
+    free, paid = version_of("free", fee_minor=0), version_of("paid", fee_minor=3100)
+    subscription = started(thread, free)
+    thread.settle()
+    thread.sandbox.advance(OCT_1_NOON)
+    change_terms(**said(thread, subscription), plan_version=paid, seats=1)
+    thread.settle()
+    advance(thread, NOVEMBER)
+
+    # 30.5 of 31 days, and the next month.
+    assert invoices() == [("paid", []), ("paid", [("fee", 3050), ("fee", 3100)])]
     assert thread.unfinished() == []
 
 

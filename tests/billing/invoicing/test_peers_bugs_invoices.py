@@ -95,7 +95,7 @@ def test_l5523_finalised_at_stripe_while_we_were_about_to_is_finalised_once(due:
     assert_reconciled(due)
 
 
-def test_om4681_no_lock_of_one_customer_holds_another_customers_invoice_up(due: Thread) -> None:
+def test_om4681_polar_2025_11_17_no_lock_of_one_customer_holds_another_customers_invoice_up(due: Thread) -> None:
     """Numbers are Stripe's; what we lock is the customer. P 2025-11-17: an index lock on numbers stopped everybody."""
     due.subscribe("bob")
     close_id = InvoiceClose.objects.get().pk

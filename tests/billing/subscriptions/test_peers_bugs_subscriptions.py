@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import connections
@@ -59,6 +60,26 @@ def test_autumn_2026_07_21_a_checkout_that_is_sent_twice_makes_one_subscription(
     }  # fmt: skip
     raised = together(*[lambda: subscribe(**asked)] * 2)  # type: ignore[arg-type]
     subscribe(**asked | {"now": now + timedelta(minutes=5)})  # type: ignore[arg-type]
+    thread.settle()
+
+    assert [type(one).__name__ for one in raised] in ([], ["StripeUnavailable"])
+    assert Subscription.objects.count() == 1
+    assert len(list(gateway.listed("/v1/subscriptions", status="all"))) == 1
+    assert invoices() == [("paid", [("fee", 1500)])]
+
+
+def test_sentry_87715_84158_posthog_2183_two_checkouts_at_once_make_one_subscription(thread: Thread) -> None:
+    """
+    E43: listed there with duplicate subscriptions from a checkout; what else they tell was not to be had. Two tabs,
+    each with a key of its own, are about one subscription, and one fee is asked for.
+    """
+    plan, customer, now = version_of("checkout", fee_minor=1500), ada(), now_of(thread)
+    asked = {
+        "customer_id": customer.pk, "plan_version": plan, "seats": 1, "payment_method": "pm_card_visa",
+        "actor": "service:checkout", "reason": "", "now": now,
+    }  # fmt: skip
+    tabs = [partial(subscribe, **asked, idempotency_key=f"tab-{number}") for number in (1, 2)]  # type: ignore[arg-type]
+    raised = together(*tabs)
     thread.settle()
 
     assert [type(one).__name__ for one in raised] in ([], ["StripeUnavailable"])

@@ -68,10 +68,10 @@ def test_autumn_2026_07_21_a_checkout_that_is_sent_twice_makes_one_subscription(
     assert invoices() == [("paid", [("fee", 1500)])]
 
 
-def test_sentry_87715_84158_posthog_2183_two_checkouts_at_once_make_one_subscription(thread: Thread) -> None:
+def test_two_checkouts_of_one_customer_at_once_make_one_subscription(thread: Thread) -> None:
     """
-    E43: listed there with duplicate subscriptions from a checkout; what else they tell was not to be had. Two tabs,
-    each with a key of its own, are about one subscription, and one fee is asked for.
+    The kind of bug under which E43 lists Sentry's 87715 and 84158 and PostHog's 2183; their own texts were not read.
+    Two tabs, each with a key of its own, are about one subscription, and one fee is asked for.
     """
     plan, customer, now = version_of("checkout", fee_minor=1500), ada(), now_of(thread)
     asked = {

@@ -1,7 +1,7 @@
 """The takeover to look at: what Stripe had, what became of it, the opening, and whether it all agrees."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.urls import reverse
@@ -17,7 +17,7 @@ from billing.takeover.models import OpeningEntry, TakenOver, Takeover, TakeoverC
 
 Kind, Outcome = TakenOver.Kind, TakenOver.Outcome
 # Where a row of ours is found by Stripe's id.
-PAGES = {
+PAGES: dict[str, str] = {
     Kind.CUSTOMER: "billing.customer",
     Kind.SUBSCRIPTION: "billing.subscription",
     Kind.INVOICE: "billing.invoice",
@@ -26,11 +26,19 @@ PAGES = {
     Kind.PAYOUT: "billing.payout",
 }
 TAKEN, ENTRIES, CHECKS = "billing.takenover", "billing.openingentry", "billing.takeovercheck"
+EQUAL, DIFFERENT, UNCHECKED = "equal", "different", "unchecked"
+RESULTS = {EQUAL: "success", DIFFERENT: "danger", UNCHECKED: "warning"}
 OUTCOMES = {
     Outcome.BROUGHT_IN.label: "success",
     Outcome.HISTORY.label: "info",
     Outcome.LEFT_OUT.label: "warning",
 }
+
+
+BY_COMMAND = (
+    "Nothing yet. It is made by `manage.py stripe_takeover`: plan shows what would come of it, then run, then check."
+)
+NOT_TAKEN = "Nothing yet. `manage.py stripe_takeover run` brings in an account that was billed through Stripe before."
 
 
 class RunInline(ReadOnlyInline):
@@ -51,17 +59,24 @@ class RunInline(ReadOnlyInline):
 
 @admin.register(Takeover)
 class TakeoverAdmin(ReadOnlyAdmin):
+    nothing_yet = BY_COMMAND
     list_display = ("__str__", "started_at", "started_by", "check_label")
-    fields = ("as_of", "started_at", "started_by", "check_label", "objects_table", "opening_table", "opening_now")
+    fields = ("as_of", "started_at", "started_by", "check_link", "objects_table", "opening_table", "opening_now")
     inlines = (RunInline,)
     ordering = ("id",)
 
-    @display(description="Last check", label={"All equal": "success", "Not checked": "warning"})
-    def check_label(self, takeover: Takeover) -> str:
+    @display(description="Last check", label=RESULTS)
+    def check_label(self, takeover: Takeover) -> tuple[str, str]:
+        last = takeover.checks.first()
+        return (UNCHECKED, "Not checked yet") if last is None else _result(last)
+
+    @display(description="Last check")
+    def check_link(self, takeover: Takeover) -> str:
         last = takeover.checks.first()
         if last is None:
-            return "Not checked"
-        return "All equal" if not last.difference_count else f"{last.difference_count} differences"
+            return "Not checked yet: say `manage.py stripe_takeover check`."
+        found = page_link(CHECKS, last.pk, f"{_result(last)[1]}, {last.checked_at:%d %b %Y %H:%M} UTC")
+        return format_html("{} · {}", found, link(list_url(CHECKS), "All checks"))
 
     @display(description="Found at Stripe")
     def objects_table(self, takeover: Takeover) -> str:
@@ -108,24 +123,27 @@ class TakeoverAdmin(ReadOnlyAdmin):
 
 @admin.register(TakenOver)
 class TakenOverAdmin(ReadOnlyAdmin):
-    list_display = ("stripe_id", "kind", "outcome_label", "amount", "customer_link", "reason", "recorded_at")
+    nothing_yet = NOT_TAKEN
+    # Not when: a run takes all of them within the hour, and its page says when it was.
+    list_display = ("stripe_id", "kind", "outcome_label", "amount", "customer_link", "reason")
+    shown_with: ClassVar[dict[str, str]] = {"events_link": "billing.view_inboxevent"}
     list_select_related = ("customer",)
     list_filter = ("kind", "outcome")
     search_fields = ("=stripe_id", "=customer__customer_key")
     search_help_text = "An id of Stripe's, or a customer's key"
-    fields = ("stripe_id", "kind", "outcome_label", "amount", "customer_link", "here", "reason", "recorded_at",
-              "recorded_by")  # fmt: skip
+    fields = ("stripe_id", "kind", "outcome_label", "amount", "customer_link", "here", "events_link", "reason",
+              "recorded_at", "recorded_by")  # fmt: skip
 
     @display(description="Became", label=OUTCOMES)
     def outcome_label(self, taken: TakenOver) -> str:
         return taken.get_outcome_display()
 
-    @display(description="Amount")
+    @display(description="Amount or seats")
     def amount(self, taken: TakenOver) -> str:
         if taken.amount_minor is None:
             return NOTHING
         if taken.kind == Kind.SUBSCRIPTION:
-            return f"{taken.amount_minor} seats"
+            return f"{taken.amount_minor} seat{'' if taken.amount_minor == 1 else 's'}"
         return minor_text(taken.amount_minor, taken.currency)
 
     @display(description="Customer")
@@ -134,20 +152,25 @@ class TakenOverAdmin(ReadOnlyAdmin):
 
     @display(description="Here")
     def here(self, taken: TakenOver) -> str:
-        address = reverse("admin:billing_inboxevent_object", args=[taken.stripe_id])
         if taken.outcome == Outcome.LEFT_OUT:
-            return link(address, "Its events")
-        model = PAGES[Kind(taken.kind)]
+            return NOTHING
+        model = PAGES[taken.kind]
         key = taken.customer.customer_key if taken.kind == Kind.SUBSCRIPTION and taken.customer else taken.stripe_id
-        return format_html("{} · {}", link(list_url(model, q=key), "The row"), link(address, "Its events"))
+        return link(list_url(model, q=key), "The row")
+
+    @display(description="At Stripe")
+    def events_link(self, taken: TakenOver) -> str:
+        return link(reverse("admin:billing_inboxevent_object", args=[taken.stripe_id]), "Its events")
 
 
 @admin.register(OpeningEntry)
 class OpeningEntryAdmin(ReadOnlyAdmin):
+    nothing_yet = NOT_TAKEN
     list_display = ("account_kind", "stripe_id", "customer_link", "debited", "entry_link", "recorded_at")
     list_select_related = ("customer",)
     list_filter = ("account_kind", "currency")
     search_fields = ("=stripe_id", "=customer__customer_key")
+    search_help_text = "An id of Stripe's, or a customer's key"
     fields = ("account_kind", "stripe_id", "customer_link", "debited", "entry_link", "recorded_at")
     ordering = ("account_kind", "id")
 
@@ -166,21 +189,46 @@ class OpeningEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(TakeoverCheck)
 class TakeoverCheckAdmin(ReadOnlyAdmin):
-    list_display = ("__str__", "compared", "result", "checked_at", "actor")
-    fields = ("checked_at", "actor", "compared", "result", "differences_table")
+    nothing_yet = "Nothing yet. `manage.py stripe_takeover check` compares the account at Stripe with the books."
+    list_display = ("__str__", "compared", "result", "actor")
+    fields = ("checked_at", "actor", "compared", "result_text", "differences_table")
 
-    @display(description="Result", label={"All equal": "success"})
-    def result(self, check: TakeoverCheck) -> str:
-        return f"{check.difference_count} differences" if check.difference_count else "All equal"
+    @display(description="Result", label=RESULTS)
+    def result(self, check: TakeoverCheck) -> tuple[str, str]:
+        return _result(check)
+
+    @display(description="Result")
+    def result_text(self, check: TakeoverCheck) -> str:
+        return _result(check)[1]
 
     @display(description="Differences")
     def differences_table(self, check: TakeoverCheck) -> str:
         rows = format_html_join(
             "",
             '<tr><td class="bb-wide"><strong>{}</strong><br>{}<br>{}<br>{}</td></tr>',
-            ((one["subject"], one["at_stripe"], one["here"], one["explanation"]) for one in check.differences),
+            map(_difference, check.differences),
         )
         return format_html('<table class="bb-table">{}</table>', rows) if check.differences else NOTHING
+
+
+def _result(check: TakeoverCheck) -> tuple[str, str]:
+    """What a check came to: how it is coloured, and in words."""
+    number = check.difference_count
+    return (DIFFERENT, f"{number:,} difference{'' if number == 1 else 's'}") if number else (EQUAL, "All equal")
+
+
+def _difference(one: Mapping[str, str]) -> tuple[SafeString | str, str, str, str]:
+    """A difference with a link to what it is about, where that is here; balances with their currency."""
+    kind, _, name = one["subject"].partition(" ")
+    stripe_id, colon, more = name.partition(":")
+    subject: SafeString | str = one["subject"]
+    unit = ""
+    if kind == "account":
+        subject = format_html("account {}", link(list_url("ledger.account", q=name), name))
+        unit = f" {name.rpartition(':')[2]}"
+    elif kind in PAGES and not one["here"].endswith(" none"):
+        subject = format_html("{} {}{}", kind, link(list_url(PAGES[kind], q=stripe_id), stripe_id), f"{colon}{more}")
+    return subject, f"{one['at_stripe']}{unit}", f"{one['here']}{unit}", one["explanation"]
 
 
 def _number(url: str, number: int) -> SafeString | str:

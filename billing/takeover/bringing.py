@@ -12,13 +12,19 @@ from typing import Any
 
 from django.db import transaction
 
+from billing.accounting.chart import system_account_specs
 from billing.catalog.models import Alignment, Plan, PlanVersion
 from billing.customers.models import Customer
 from billing.customers.operations import create_customer, lock_customer
 from billing.invoicing.models import Invoice
 from billing.invoicing.operations import project_invoice
-from billing.payments.disputes import project_disputes
+from billing.payments.disputes import held_minor, project_disputes
 from billing.payments.models import Payment
+from billing.payments.old_charges import (
+    enter_disputes_of_nobody,
+    enter_payment_of_nobody,
+    enter_refunds_of_nobody,
+)
 from billing.payments.operations import project_payment, record_customer_balance_transactions
 from billing.payments.payouts import project_payout
 from billing.payments.recovery.operations import follow_invoice, follow_payment
@@ -36,6 +42,7 @@ from billing.takeover.deciding import WantedCustomer, WantedSubscription
 from billing.takeover.finding import ENDED
 from billing.takeover.models import TakenOver, Takeover
 from billing.takeover.opening import open_account
+from ledger.operations import open_accounts
 
 Kind, Outcome = TakenOver.Kind, TakenOver.Outcome
 StripeDict = dict[str, Any]
@@ -65,10 +72,13 @@ def bring_prices(prices: dict[int, StripeDict]) -> int:
 
 
 def bring_customer(wanted: WantedCustomer, *, job: Job) -> bool:
-    """Create the customer, bound to Stripe's, with what its balance held at the cut; return whether it is new here."""
+    """
+    Create the customer, bound to Stripe's, with what its balance held at the cut and what moved it since: events about
+    who is not known here say nothing. Return whether it is new here.
+    """
     if _is_taken(Kind.CUSTOMER, wanted.stripe_id):
         return False
-    balance_minor = _balance_at_cut(wanted.stripe_id, wanted.new.currency, job.takeover.as_of)
+    balance_minor, moved_since = _balance_at_cut(wanted.stripe_id, wanted.new.currency, job.takeover.as_of)
     with transaction.atomic():
         customer = Customer.objects.filter(customer_key=wanted.new.customer_key).first()
         if customer is None:
@@ -84,22 +94,29 @@ def bring_customer(wanted: WantedCustomer, *, job: Job) -> bool:
             customer=customer, cause={"customer": wanted.stripe_id}, memo="Customer balance at the takeover",
             now=job.now,
         )  # fmt: skip
+        record_customer_balance_transactions(moved_since, customer=customer, now=job.now)
         _take(Kind.CUSTOMER, wanted.stripe_id, customer=customer, amount_minor=balance_minor,
               currency=customer.currency, job=job)  # fmt: skip
     return True
 
 
-def _balance_at_cut(stripe_customer_id: str, currency: str, as_of: datetime) -> int:
-    """Stripe's customer balance after its last movement by the cut, in minor units; above zero the customer owes."""
+def _balance_at_cut(stripe_customer_id: str, currency: str, as_of: datetime) -> tuple[int, list[StripeDict]]:
+    """
+    Stripe's customer balance in a currency after its last movement by the cut, in minor units (above zero the customer
+    owes), and its movements since, oldest first.
+    """
+    moved_since: list[StripeDict] = []
     for movement in gateway.listed(f"/v1/customers/{stripe_customer_id}/balance_transactions"):
-        if is_second_before(movement["created"], as_of) and movement["currency"].upper() == currency:
-            return int(movement["ending_balance"])
-    return 0
+        if movement["currency"].upper() != currency:
+            continue
+        if is_second_before(movement["created"], as_of):
+            return int(movement["ending_balance"]), moved_since[::-1]
+        moved_since.append(movement)
+    return 0, moved_since[::-1]
 
 
-def bring_subscription(wanted: WantedSubscription, *, reading: int, job: Job) -> bool:
+def bring_subscription(wanted: WantedSubscription, *, theirs: StripeDict, reading: int, job: Job) -> bool:
     """Agree on here what runs at Stripe, with its first period of ours, and follow it from there."""
-    theirs = wanted.theirs
     if _is_taken(Kind.SUBSCRIPTION, theirs["id"]):
         return False
     with transaction.atomic():
@@ -107,14 +124,14 @@ def bring_subscription(wanted: WantedSubscription, *, reading: int, job: Job) ->
         lock_customer(customer_id=customer.pk)
         if Subscription.objects.filter(stripe_subscription_id=theirs["id"]).exists():
             return False
-        subscription = _subscription(wanted, customer)
+        subscription = _subscription(wanted, theirs, customer)
         SubscriptionAddOn.objects.bulk_create(
             SubscriptionAddOn(subscription=subscription, plan_version=version, seats=seats, added_at=wanted.starts_at)
             for version, seats in wanted.add_ons
         )
         open_period(
             subscription, starts_at=wanted.starts_at, ends_at=wanted.ends_at, kind=wanted.kind,
-            counted_from=_counted_from(wanted, subscription),
+            counted_from=_counted_from(wanted, theirs, subscription),
         )  # fmt: skip
         record(
             subscription, SubscriptionEvent.Kind.CREATED, after=terms_text(subscription, at=wanted.starts_at),
@@ -127,16 +144,14 @@ def bring_subscription(wanted: WantedSubscription, *, reading: int, job: Job) ->
     return True
 
 
-def _counted_from(wanted: WantedSubscription, subscription: Subscription) -> datetime:
+def _counted_from(wanted: WantedSubscription, theirs: StripeDict, subscription: Subscription) -> datetime:
     """When the period began whose rest is our first: at a boundary, with the subscription, or after its trial."""
-    theirs = wanted.theirs
     began = [_instant(said) for said in (theirs["start_date"], theirs.get("trial_end")) if said is not None]
     whole_from, _ = cadence_of(subscription).containing(wanted.starts_at)
     return max([whole_from, *(at for at in began if at <= wanted.starts_at)])
 
 
-def _subscription(wanted: WantedSubscription, customer: Customer) -> Subscription:
-    theirs = wanted.theirs
+def _subscription(wanted: WantedSubscription, theirs: StripeDict, customer: Customer) -> Subscription:
     is_sent = theirs.get("collection_method") == SENT
     is_trial = wanted.kind == BillingPeriod.Kind.TRIAL
     is_paused = bool(theirs.get("pause_collection"))
@@ -187,7 +202,9 @@ def bring_invoice(listed: StripeDict, *, job: Job) -> bool:
 
 def _movements_of(invoice: StripeDict, as_of: datetime) -> list[StripeDict]:
     """What the customer's balance settled of an invoice by the cut, oldest first; asked where there may be some."""
-    if invoice["status"] == "draft" or invoice["total"] == invoice["amount_due"]:
+    # Credit notes lower what is due as well, so that alone does not tell that nothing was applied.
+    is_balance_moved = invoice["starting_balance"] != (invoice["ending_balance"] or 0)
+    if invoice["status"] == "draft" or not (is_balance_moved or invoice["total"] != invoice["amount_due"]):
         return []
     found = gateway.listed(f"/v1/customers/{id_of(invoice['customer'])}/balance_transactions")
     of_invoice = [one for one in found if id_of(one.get("invoice")) == invoice["id"]]
@@ -213,9 +230,12 @@ def bring_payment(
     customer = Customer.objects.filter(stripe_customer_id=id_of(intent.get("customer")) or None).first()
     invoice = Invoice.objects.select_related("customer").filter(stripe_invoice_id=invoice_id or None).first()
     customer = customer or (invoice.customer if invoice is not None else None)
-    if customer is None or (invoice_id and invoice is None):
-        leave_out([(Kind.PAYMENT, intent["id"], "its customer or invoice is not known here")], job=job)
+    if customer is None:
+        if not id_of(intent.get("customer")) and not invoice_id:
+            _bring_movements_of_nobody(intent, refunds, disputes, closed_at=closed_at, job=job)
+        leave_out([(Kind.PAYMENT, intent["id"], "its customer is not known here")], job=job)
         return False
+    # An invoice of after the cut comes by its events, and this payment's part of it then, too.
     with transaction.atomic():
         payment = project_payment(intent, customer=customer, invoice=invoice, now=job.now)
         if payment is None:
@@ -234,6 +254,19 @@ def bring_payment(
     return True
 
 
+def _bring_movements_of_nobody(
+    intent: StripeDict, refunds: Sequence[StripeDict], disputes: Sequence[StripeDict], *,
+    closed_at: dict[str, datetime], job: Job,
+) -> None:  # fmt: skip
+    """Of a payment that names no customer: what was held back of it at the cut, and what has moved since."""
+    with transaction.atomic():
+        enter_payment_of_nobody(intent, now=job.now)
+        for dispute in disputes:
+            _open_dispute(dispute, customer=None, closed_at=closed_at, job=job)
+        enter_refunds_of_nobody(refunds, now=job.now)
+        enter_disputes_of_nobody(disputes, closed_at=closed_at, now=job.now)
+
+
 def _open_what_is_due(payment: Payment, *, job: Job) -> None:
     """What the customer was owed at the cut: what refunds had promised by then, less what had left and stayed away."""
     as_of = job.takeover.as_of
@@ -247,22 +280,27 @@ def _open_what_is_due(payment: Payment, *, job: Job) -> None:
     )  # fmt: skip
 
 
-def _open_dispute(dispute: StripeDict, *, customer: Customer, closed_at: dict[str, datetime], job: Job) -> None:
-    """What a bank held back at the cut of a dispute that was not decided then."""
+def _open_dispute(dispute: StripeDict, *, customer: Customer | None, closed_at: dict[str, datetime], job: Job) -> None:
+    """
+    What a bank held back at the cut of a dispute that was not decided then: in the dispute's own currency, in which its
+    end is entered, also where Stripe took it in another.
+    """
+    if _is_taken(Kind.DISPUTE, dispute["id"]):
+        return  # a payment of nobody is read by every run, and Stripe tells for 30 days only when a dispute was decided
     movements = dispute.get("balance_transactions") or []
     moved_later = any(not is_second_before(one["created"], job.takeover.as_of) for one in movements)
     was_open = dispute["status"] in UNDECIDED or dispute["id"] in closed_at or moved_later
-    by_then = [one for one in movements if is_second_before(one["created"], job.takeover.as_of)]
-    for currency in sorted({one["currency"] for one in by_then}) if was_open else ():
+    currency = dispute["currency"].upper()
+    if was_open:
+        open_accounts(system_account_specs(currency))
         open_account(
-            "disputes", debit_minor=-sum(one["amount"] for one in by_then if one["currency"] == currency),
-            currency=currency.upper(), stripe_id=dispute["id"],
-            cause={"dispute": dispute["id"], "charge": id_of(dispute["charge"])}, memo="Held back at the takeover",
-            now=job.now,
+            "disputes", debit_minor=held_minor(dispute, until=job.takeover.as_of), currency=currency,
+            stripe_id=dispute["id"], cause={"dispute": dispute["id"], "charge": id_of(dispute["charge"])},
+            memo="Held back at the takeover", now=job.now,
         )  # fmt: skip
     outcome = Outcome.BROUGHT_IN if was_open else Outcome.HISTORY
     _take(Kind.DISPUTE, dispute["id"], outcome=outcome, customer=customer,
-          amount_minor=dispute["amount"], currency=dispute["currency"].upper(), job=job)  # fmt: skip
+          amount_minor=dispute["amount"], currency=currency, job=job)  # fmt: skip
 
 
 def bring_payout(fetched: StripeDict, *, job: Job) -> bool:

@@ -3,8 +3,9 @@ The account at Stripe against the books, after a takeover: every customer, subsc
 figures agree to the last minor unit. Each difference by name. Reads only, and keeps what it found.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import chain, islice
 
 from billing.accounting.chart import system
 from billing.customers.models import Customer
@@ -30,9 +31,12 @@ def check_takeover(*, actor: str, now: datetime) -> TakeoverCheck:
     takeover = Takeover.objects.first()
     if takeover is None:
         raise TakeoverRefused("no account was taken over; say run first")
+    compared, apart = 0, []
     with gateway.bulk_work():
-        pairs = [*_customers(takeover, now), *_subscriptions(), *_invoices(), *_clearing(now)]
-    apart = [pair for pair in pairs if not pair.agrees]
+        for pair in chain(_customers(takeover, now), _subscriptions(), _invoices(), _clearing(now)):
+            compared += 1
+            if not pair.agrees:
+                apart.append(pair)
     differences = [
         {
             "subject": pair.subject,
@@ -44,7 +48,7 @@ def check_takeover(*, actor: str, now: datetime) -> TakeoverCheck:
     ]
     return TakeoverCheck.objects.create(
         takeover=takeover,
-        compared=len(pairs),
+        compared=compared,
         differences=differences,
         difference_count=len(differences),
         checked_at=now,
@@ -61,27 +65,32 @@ def _customers(takeover: Takeover, now: datetime) -> Iterator[Pair]:
 
 def _subscriptions() -> Iterator[Pair]:
     """Every subscription that runs is here, with its terms, its status and its period's end."""
-    running = [one for one in gateway.listed("/v1/subscriptions") if one["status"] not in ENDED]
-    absent = left_out(id_of(one["customer"]) for one in running)
-    ours = Subscription.objects.select_related("plan_version", "customer").exclude(stripe_subscription_id=None)
-    known = {row.stripe_subscription_id: row for row in ours}
-    for theirs in running:
-        if id_of(theirs["customer"]) in absent:
-            continue
-        row = known.get(theirs["id"])
-        if row is None:
+    rows = Subscription.objects.select_related("plan_version", "customer").exclude(stripe_subscription_id=None)
+    running: set[str] = set()
+    for page in _pages(one for one in gateway.listed("/v1/subscriptions") if one["status"] not in ENDED):
+        absent = left_out(id_of(one["customer"]) for one in page)
+        ids = [one["id"] for one in page]
+        running.update(ids)
+        known = {row.stripe_subscription_id: row for row in rows.filter(stripe_subscription_id__in=ids)}
+        for theirs in page:
+            if id_of(theirs["customer"]) in absent:
+                continue
+            row = known.get(theirs["id"])
+            if row is None:
+                yield Pair(
+                    f"subscription {theirs['id']}", "at Stripe", theirs["status"], "here", None,
+                    "It is not in the books: say run again.", stripe_id=theirs["id"],
+                )  # fmt: skip
+            else:
+                yield from _subscription_pairs(theirs, row)
+    for row in rows.iterator():
+        gone = row.stripe_subscription_id or ""
+        if gone not in running:
             yield Pair(
-                f"subscription {theirs['id']}", "at Stripe", theirs["status"], "here", None,
-                "It is not in the books: say run again.", stripe_id=theirs["id"],
+                f"subscription {gone}", "at Stripe", "ended",
+                "here", "ended" if row.ended_at is not None else row.status,
+                "It ended at Stripe and its event was not projected.", row.customer.customer_key, gone,
             )  # fmt: skip
-        else:
-            yield from _subscription_pairs(theirs, row)
-    for gone in known.keys() - {one["id"] for one in running}:
-        row = known[gone]
-        yield Pair(
-            f"subscription {gone}", "at Stripe", "ended", "here", "ended" if row.ended_at is not None else row.status,
-            "It ended at Stripe and its event was not projected.", row.customer.customer_key, gone or "",
-        )  # fmt: skip
 
 
 def _subscription_pairs(theirs: StripeDict, row: Subscription) -> Iterator[Pair]:
@@ -113,19 +122,27 @@ def _ends(theirs: StripeDict, latest: BillingPeriod) -> tuple[str, str]:
 
 def _invoices() -> Iterator[Pair]:
     """Every invoice is here, in Stripe's state, with what it still asks for."""
-    listed = list(gateway.listed("/v1/invoices"))
-    absent = left_out({id_of(one["customer"]) for one in listed})
-    ours = Invoice.objects.in_bulk([one["id"] for one in listed], field_name="stripe_invoice_id")
-    for theirs in listed:
-        if id_of(theirs["customer"]) in absent:
-            continue
-        row = ours.get(theirs["id"])
-        said = _asked(theirs["status"], theirs["amount_remaining"], theirs["currency"].upper())
-        here = None if row is None else _asked(row.status, row.amount_remaining_minor, row.currency)
-        yield Pair(
-            f"invoice {theirs['id']}", "at Stripe", said, "here", here,
-            "It is not in the books, or it changed at Stripe and its event was not projected.", stripe_id=theirs["id"],
-        )  # fmt: skip
+    for page in _pages(gateway.listed("/v1/invoices")):
+        absent = left_out({id_of(one["customer"]) for one in page})
+        ours = Invoice.objects.in_bulk([one["id"] for one in page], field_name="stripe_invoice_id")
+        for theirs in page:
+            if id_of(theirs["customer"]) in absent:
+                continue
+            row = ours.get(theirs["id"])
+            said = _asked(theirs["status"], theirs["amount_remaining"], theirs["currency"].upper())
+            here = None if row is None else _asked(row.status, row.amount_remaining_minor, row.currency)
+            yield Pair(
+                f"invoice {theirs['id']}", "at Stripe", said, "here", here,
+                "It is not in the books, or it changed at Stripe and its event was not projected.",
+                stripe_id=theirs["id"],
+            )  # fmt: skip
+
+
+def _pages(listed: Iterable[StripeDict]) -> Iterator[list[StripeDict]]:
+    """As many as Stripe gives at once, so that neither they nor our rows of them fill the memory."""
+    rest = iter(listed)
+    while page := list(islice(rest, gateway.PAGE_SIZE_MAX)):
+        yield page
 
 
 def _asked(status: str, remaining_minor: int, currency: str) -> str:

@@ -34,3 +34,9 @@ def left_out(stripe_customer_ids: Iterable[str]) -> set[str]:
     for stripe_id, outcome in named.values_list("stripe_id", "outcome"):
         outcomes.setdefault(stripe_id, set()).add(outcome)
     return {stripe_id for stripe_id, said in outcomes.items() if said == {TakenOver.Outcome.LEFT_OUT}}
+
+
+def is_payment_left_out(stripe_id: str) -> bool:
+    """Whether a payment of before the cut is in no row here: it names nobody, or somebody who was left out."""
+    named = TakenOver.objects.filter(kind=TakenOver.Kind.PAYMENT, stripe_id=stripe_id)
+    return set(named.values_list("outcome", flat=True)) == {TakenOver.Outcome.LEFT_OUT}

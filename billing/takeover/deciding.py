@@ -3,7 +3,6 @@ What becomes of each customer and subscription of an account, and everything tha
 its remedy. Reads our catalogue and customers, writes nothing and calls nobody.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from billing.stripe.readers import id_of
 from billing.subscriptions import periods
 from billing.subscriptions.models import BillingPeriod
 from billing.takeover.document import Map
-from billing.takeover.finding import CANCELED, Found
+from billing.takeover.finding import CANCELED, CUSTOMER, SUBSCRIPTION, Found
 
 StripeDict = dict[str, Any]
 # One that was cancelled since the cut is brought in as it ran, and ends here as it did at Stripe.
@@ -52,7 +51,8 @@ class WantedCustomer:
 class WantedSubscription:
     """A subscription to be: its plan, its add-ons and the period in which the cut lies, or with which it begins."""
 
-    theirs: StripeDict
+    stripe_id: str
+    stripe_customer_id: str
     plan: PlanVersion
     seats: int
     add_ons: Sequence[tuple[PlanVersion, int]]
@@ -81,7 +81,7 @@ class _Refused(Exception):
 def decide(found: Found, *, by: Map, as_of: datetime) -> Decided:
     """Decide about every customer and subscription that was found; what is not decided is a problem."""
     decided = Decided()
-    known = {one["id"] for one in found.customers}
+    known = {one["id"] for one in found.shelf.each(CUSTOMER)}
     for stripe_id, reason in by.leave_out.items():
         if stripe_id in known:
             decided.left_out[stripe_id] = reason
@@ -89,31 +89,31 @@ def decide(found: Found, *, by: Map, as_of: datetime) -> Decided:
             decided.problems.append(Problem(stripe_id, "the map leaves it out, and Stripe has no such customer",
                                             "take it out of leave_out"))  # fmt: skip
     decided.left_out |= dict.fromkeys(found.deleted_customers(as_of), DELETED) | decided.left_out
-    currencies = _currencies(found)
+    seats = _seats(found)
     keys: dict[str, str] = {}
-    for theirs in found.customers:
+    for theirs in found.shelf.each(CUSTOMER):
         if theirs["id"] not in decided.left_out:
-            _decide_customer(theirs, currencies[theirs["id"]], keys=keys, by=by, decided=decided, found=found)
+            currencies, is_team = found.shelf.currencies_of(theirs["id"]), seats.get(theirs["id"], 1) > 1
+            _decide_customer(theirs, currencies, is_team=is_team, keys=keys, by=by, decided=decided)
     _decide_subscriptions(found, by=by, as_of=as_of, decided=decided)
     return decided
 
 
-def _currencies(found: Found) -> Mapping[str, set[str]]:
-    """In which currencies each customer is or was billed."""
-    said: dict[str, set[str]] = defaultdict(set)
-    for customer in found.customers:
-        if customer.get("currency"):
-            said[customer["id"]].add(customer["currency"].upper())
-    for one in (*found.subscriptions, *found.invoices):
-        said[id_of(one["customer"])].add(one["currency"].upper())
-    return said
+def _seats(found: Found) -> Mapping[str, int]:
+    """The most seats that each customer has of anything."""
+    most: dict[str, int] = {}
+    for one in found.shelf.each(SUBSCRIPTION):
+        customer = id_of(one["customer"])
+        seats = [item.get("quantity") or 1 for item in one["items"]["data"]]
+        most[customer] = max([most.get(customer, 1), *seats])
+    return most
 
 
 def _decide_customer(
-    theirs: StripeDict, currencies: set[str], *, keys: dict[str, str], by: Map, decided: Decided, found: Found
+    theirs: StripeDict, currencies: set[str], *, is_team: bool, keys: dict[str, str], by: Map, decided: Decided
 ) -> None:
     try:
-        wanted = _customer(theirs, currencies, by=by, found=found)
+        wanted = _customer(theirs, currencies, is_team=is_team, by=by)
         key = wanted.new.customer_key
         if keys.setdefault(key, theirs["id"]) != theirs["id"]:
             raise _Refused(f"it has the customer key {key} of {keys[key]}", "give one of the two another key at Stripe")
@@ -123,7 +123,7 @@ def _decide_customer(
         decided.customers.append(wanted)
 
 
-def _customer(theirs: StripeDict, currencies: set[str], *, by: Map, found: Found) -> WantedCustomer:
+def _customer(theirs: StripeDict, currencies: set[str], *, is_team: bool, by: Map) -> WantedCustomer:
     if len(currencies) > 1:
         raise _Refused(
             f"it is billed in {' and '.join(sorted(currencies))}", "a customer here has one currency: split it"
@@ -132,13 +132,11 @@ def _customer(theirs: StripeDict, currencies: set[str], *, by: Map, found: Found
     if not currency:
         raise _Refused("it was never billed, so its currency is not known", "name the map's currency")
     key = str((theirs.get("metadata") or {}).get(by.customer_key) or theirs["id"])
-    seats = [item.get("quantity") or 1 for one in found.subscriptions if id_of(one["customer"]) == theirs["id"]
-             for item in one["items"]["data"]]  # fmt: skip
     new = NewCustomer(
         customer_key=key,
         name=str(theirs.get("name") or theirs.get("email") or theirs["id"])[:200],
         email=str(theirs.get("email") or ""),
-        kind=Customer.Kind.TEAM if max(seats, default=1) > 1 else Customer.Kind.INDIVIDUAL,
+        kind=Customer.Kind.TEAM if is_team else Customer.Kind.INDIVIDUAL,
         currency=currency,
         created_at=instant(theirs["created"]),
     )
@@ -160,25 +158,21 @@ def _customer(theirs: StripeDict, currencies: set[str], *, by: Map, found: Found
 
 def _decide_subscriptions(found: Found, *, by: Map, as_of: datetime, decided: Decided) -> None:
     versions = _Versions(by, decided.prices)
-    of_customer: dict[str, StripeDict] = {}
-    for theirs in found.subscriptions:
+    of_customer: dict[str, tuple[str, int | None]] = {}
+    for theirs in found.shelf.each(SUBSCRIPTION):
         customer = id_of(theirs["customer"])
         if customer in decided.left_out:
             continue
         try:
-            before, of_customer[customer] = of_customer.get(customer), theirs
-            if before is not None and not _ended_before(before, theirs):
+            before, of_customer[customer] = of_customer.get(customer), (theirs["id"], theirs["ended_at"])
+            if before is not None and (before[1] is None or before[1] > theirs["start_date"]):
                 raise _Refused(
-                    f"{customer} has the subscription {before['id']} too",
+                    f"{customer} has the subscription {before[0]} too",
                     "usage is a customer's: end one of them at Stripe",
                 )
             decided.subscriptions.append(_subscription(theirs, versions=versions, as_of=as_of))
         except _Refused as refused:
             decided.problems.append(Problem(theirs["id"], refused.what, f"{refused.remedy}, {LEAVE_OUT}"))
-
-
-def _ended_before(subscription: StripeDict, other: StripeDict) -> bool:
-    return subscription["ended_at"] is not None and int(subscription["ended_at"]) <= int(other["start_date"])
 
 
 def _subscription(theirs: StripeDict, *, versions: "_Versions", as_of: datetime) -> WantedSubscription:
@@ -199,7 +193,8 @@ def _subscription(theirs: StripeDict, *, versions: "_Versions", as_of: datetime)
     ((plan, seats),) = plans
     starts_at, ends_at, kind = _period(theirs, plan, as_of=as_of)
     add_ons = [one for one in priced if one[0].plan.is_add_on]
-    return WantedSubscription(theirs, plan, seats, add_ons, starts_at, ends_at, kind)
+    customer = id_of(theirs["customer"])
+    return WantedSubscription(theirs["id"], customer, plan, seats, add_ons, starts_at, ends_at, kind)
 
 
 def _period(theirs: StripeDict, plan: PlanVersion, *, as_of: datetime) -> tuple[datetime, datetime, str]:

@@ -44,7 +44,7 @@ class TakeoverRun(models.Model):
         ordering = ("-id",)
 
     def __str__(self) -> str:
-        return f"Run of {self.finished_at:%d %b %Y %H:%M}"
+        return f"Run of {self.finished_at:%d %b %Y %H:%M} UTC"
 
 
 class TakenOver(models.Model):
@@ -127,4 +127,4 @@ class TakeoverCheck(models.Model):
         ordering = ("-id",)
 
     def __str__(self) -> str:
-        return f"Check of {self.checked_at:%d %b %Y %H:%M}"
+        return f"Check of {self.checked_at:%d %b %Y %H:%M} UTC"

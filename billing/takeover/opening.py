@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from django.db.models import Sum
+
 from billing.accounting.chart import balance, refund_due, system
 from billing.accounting.opening import post_opening
 from billing.customers.models import Customer
@@ -63,3 +65,9 @@ def open_account(
 def is_opened(account_kind: str, *, stripe_id: str, currency: str) -> bool:
     """Whether the opening has an entry of this."""
     return OpeningEntry.objects.filter(account_kind=account_kind, stripe_id=stripe_id, currency=currency).exists()
+
+
+def opened_minor(account_kind: str, *, customer_id: int) -> int:
+    """What the opening debited to an account of a customer's, in minor units; below zero: credited."""
+    entries = OpeningEntry.objects.filter(account_kind=account_kind, customer_id=customer_id)
+    return int(entries.aggregate(minor=Sum("debit_minor", default=0))["minor"])

@@ -7,11 +7,12 @@ before it writes anything.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from billing.accounting.chart import system_account_specs
 from billing.stripe import gateway
@@ -24,7 +25,19 @@ from billing.takeover.bringing import Job
 from billing.takeover.cut import is_second_before
 from billing.takeover.deciding import Decided, Problem, decide
 from billing.takeover.document import Map
-from billing.takeover.finding import Found, Progress, StripeDict, look, silent
+from billing.takeover.finding import (
+    DISPUTE,
+    INVOICE,
+    PAYMENT,
+    PAYOUT,
+    REFUND,
+    SUBSCRIPTION,
+    Found,
+    Progress,
+    StripeDict,
+    look,
+    silent,
+)
 from billing.takeover.models import TakenOver, Takeover, TakeoverRun
 from billing.takeover.opening import open_account
 from ledger.operations import open_accounts
@@ -32,6 +45,9 @@ from ledger.operations import open_accounts
 Kind = TakenOver.Kind
 # Stripe's balance is read between two looks at what moved; so often, until nothing moves meanwhile.
 LOOKS_MAX = 5
+Clock = Callable[[], datetime]
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('billing.takeover', 0))"
+_UNLOCK = "SELECT pg_advisory_unlock(hashtextextended('billing.takeover', 0))"
 
 
 class TakeoverRefused(Exception):
@@ -81,7 +97,7 @@ def run_takeover(
     by: Map,
     as_of: datetime | None,
     actor: str,
-    now: datetime,
+    clock: Clock,
     progress: Progress = silent,
     is_interrupted: Callable[[], bool] = lambda: False,
 ) -> TakeoverRun | None:
@@ -89,37 +105,69 @@ def run_takeover(
     Bring in the account; said again it goes on where it stopped, and when all is here it changes nothing. None where it
     was interrupted. Not inside a transaction.
 
-    Raises TakeoverRefused while anything is undecided, or where the books hold movements of before the cut already, and
+    `clock` says when each thing is written, and when the run began and ended. Raises TakeoverRefused while anything is
+    undecided, where the books hold movements of before the cut already, and while another run is under way; and
     StripeUnavailable and StripeRefused; what was brought in until then stays.
     """
-    plan = plan_takeover(by=by, as_of=as_of, now=now, progress=progress)
-    if plan.problems:
-        number = len(plan.problems)
-        raise TakeoverRefused(
-            f"{number} {'thing is' if number == 1 else 'things are'} undecided, first {plan.problems[0]}"
+    started_at = clock()
+    with _alone():
+        plan = plan_takeover(by=by, as_of=as_of, now=started_at, progress=progress)
+        if plan.problems:
+            number = len(plan.problems)
+            raise TakeoverRefused(
+                f"{number} {'thing is' if number == 1 else 'things are'} undecided, first {plan.problems[0]}"
+            )
+        takeover = _begin(plan.as_of, actor=actor, now=started_at)
+        brought_in = _bring(plan, takeover, actor=actor, clock=clock, progress=progress, is_interrupted=is_interrupted)
+        if brought_in is None:
+            return None
+        return TakeoverRun.objects.create(
+            takeover=takeover,
+            map=by.as_data(),
+            found=plan.found.numbers(plan.as_of),
+            brought_in=brought_in,
+            started_at=started_at,
+            finished_at=clock(),
+            actor=actor,
         )
-    takeover = _begin(plan.as_of, actor=actor, now=now)
-    job = Job(takeover, actor, now)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold a lock of the session, as the work is many transactions; it ends with the process, however that ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TRY_LOCK)
+        if not cursor.fetchone()[0]:
+            raise TakeoverRefused("another run is under way; let it come to its end, or interrupt it")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(_UNLOCK)
+
+
+def _bring(
+    plan: Plan,
+    takeover: Takeover,
+    *,
+    actor: str,
+    clock: Clock,
+    progress: Progress,
+    is_interrupted: Callable[[], bool],
+) -> dict[str, int] | None:
+    """Bring in one thing after the other; return how many of each kind were new, None where it was interrupted."""
+    brought_in: Counter[str] = Counter()
+    total = _how_many(plan)
     with gateway.bulk_work():
-        _open_clearing(takeover, now=now)
+        _open_clearing(takeover, now=clock())
         bringing.bring_prices(plan.decided.prices)
-        bringing.leave_out(_left_out(plan), job=job)
-        brought_in: Counter[str] = Counter()
-        steps = list(_steps(plan, job))
-        for done, (kind, step) in enumerate(steps, start=1):
+        bringing.leave_out(_left_out(plan), job=Job(takeover, actor, clock()))
+        for done, (kind, step) in enumerate(_steps(plan, takeover), start=1):
             if is_interrupted():
                 return None
-            brought_in[kind] += step()
-            progress(f"bringing in {kind}s", done, len(steps))
-    return TakeoverRun.objects.create(
-        takeover=takeover,
-        map=by.as_data(),
-        found=plan.found.numbers(plan.as_of),
-        brought_in=dict(brought_in),
-        started_at=now,
-        finished_at=now,
-        actor=actor,
-    )
+            brought_in[kind] += step(job=Job(takeover, actor, clock()))
+            progress(f"bringing in {kind}s", done, total)
+    return dict(brought_in)
 
 
 def _begin(as_of: datetime, *, actor: str, now: datetime) -> Takeover:
@@ -140,46 +188,53 @@ def _begin(as_of: datetime, *, actor: str, now: datetime) -> Takeover:
     return takeover
 
 
-def _steps(plan: Plan, job: Job) -> Iterator[tuple[str, Callable[[], bool]]]:
+def _how_many(plan: Plan) -> int:
+    """How many steps there are at most: some are of customers who are left out."""
+    things = sum(plan.found.shelf.number(kind) for kind in (INVOICE, PAYMENT, PAYOUT))
+    return len(plan.decided.customers) + len(plan.decided.subscriptions) + things
+
+
+def _steps(plan: Plan, takeover: Takeover) -> Iterator[tuple[str, Callable[..., bool]]]:
     """What is to be done, in the order in which one thing needs the other."""
-    decided, found = plan.decided, plan.found
+    decided, shelf = plan.decided, plan.found.shelf
     for customer in decided.customers:
-        yield Kind.CUSTOMER, partial(bringing.bring_customer, customer, job=job)
-    for subscription in decided.subscriptions:
-        yield Kind.SUBSCRIPTION, partial(bringing.bring_subscription, subscription, reading=found.reading, job=job)
-    for invoice in found.invoices:
+        yield Kind.CUSTOMER, partial(bringing.bring_customer, customer)
+    for wanted in decided.subscriptions:
+        theirs = shelf.one(SUBSCRIPTION, wanted.stripe_id, customer=wanted.stripe_customer_id)
+        step = partial(bringing.bring_subscription, wanted, theirs=theirs, reading=plan.found.reading)
+        yield Kind.SUBSCRIPTION, step
+    for invoice in shelf.each(INVOICE):
         if id_of(invoice["customer"]) not in decided.left_out:
-            yield Kind.INVOICE, partial(bringing.bring_invoice, invoice, job=job)
-    closed_at = _closed_after(job.takeover) if found.disputes else {}
-    for intent in found.payments:
+            yield Kind.INVOICE, partial(bringing.bring_invoice, invoice)
+    closed_at = _closed_after(takeover) if shelf.number(DISPUTE) else {}
+    for intent in shelf.each(PAYMENT):
         if id_of(intent.get("customer")) not in decided.left_out:
             yield (
                 Kind.PAYMENT,
                 partial(
                     bringing.bring_payment,
                     intent,
-                    invoice_id=found.paid_by.get(intent["id"], ""),
-                    refunds=found.refunds.get(intent["id"], []),
-                    disputes=found.disputes.get(intent["id"], []),
+                    invoice_id=shelf.invoice_paid_by(intent["id"]),
+                    refunds=shelf.of_payment(REFUND, intent["id"]),
+                    disputes=shelf.of_payment(DISPUTE, intent["id"]),
                     closed_at=closed_at,
-                    job=job,
                 ),
             )
-    for payout in found.payouts:
-        yield Kind.PAYOUT, partial(bringing.bring_payout, payout, job=job)
+    for payout in shelf.each(PAYOUT):
+        yield Kind.PAYOUT, partial(bringing.bring_payout, payout)
 
 
 def _left_out(plan: Plan) -> Iterator[tuple[str, str, str]]:
     """Kind, Stripe's id and reason of everything that people leave out: customers by name, and what is theirs."""
-    reasons, found = plan.decided.left_out, plan.found
-    yield from ((Kind.CUSTOMER, stripe_id, reason) for stripe_id, reason in reasons.items())
-    theirs = ((Kind.SUBSCRIPTION, found.subscriptions), (Kind.INVOICE, found.invoices), (Kind.PAYMENT, found.payments))
-    for kind, things in theirs:
-        for one in things:
-            customer = id_of(one.get("customer"))
-            if customer in reasons and (kind == Kind.SUBSCRIPTION or is_second_before(one["created"], plan.as_of)):
+    shelf = plan.found.shelf
+    for customer, reason in plan.decided.left_out.items():
+        yield Kind.CUSTOMER, customer, reason
+        for kind in (Kind.SUBSCRIPTION, Kind.INVOICE, Kind.PAYMENT):
+            for one in shelf.of_customer(kind, customer):
+                if kind != Kind.SUBSCRIPTION and not is_second_before(one["created"], plan.as_of):
+                    continue
                 yield kind, one["id"], f"its customer {customer} is left out"
-                for dispute in found.disputes.get(one["id"], ()):
+                for dispute in shelf.of_payment(DISPUTE, one["id"]):
                     yield Kind.DISPUTE, dispute["id"], f"its customer {customer} is left out"
 
 

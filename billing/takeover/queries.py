@@ -1,6 +1,7 @@
 """Reads of the takeover for its pages."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ from django.db.models import Count, Exists, OuterRef, Q, Sum
 from billing.accounting.chart import system
 from billing.takeover.models import OpeningEntry, TakenOver, Takeover, TakeoverRun
 from ledger import queries as ledger
+from ledger.operations import UnknownAccount
 
 Kind, Outcome = TakenOver.Kind, TakenOver.Outcome
 
@@ -63,7 +65,14 @@ def opened(takeover: Takeover) -> Sequence[Opened]:
 
 
 def opening_balances(takeover: Takeover) -> dict[str, Decimal]:
-    """What the account `opening` holds now, in currency units by currency; credits above zero."""
+    """
+    What the account `opening` holds now, in currency units by currency; credits above zero. A currency in which nothing
+    was owed or held at the cut has no such account, and is left out.
+    """
     currencies = TakenOver.objects.filter(takeover=takeover).exclude(currency="").order_by("currency")
     named = currencies.values_list("currency", flat=True).distinct()
-    return {currency: ledger.balance_of(system("opening", currency)) for currency in named}
+    held = {}
+    for currency in named:
+        with suppress(UnknownAccount):
+            held[currency] = ledger.balance_of(system("opening", currency))
+    return held

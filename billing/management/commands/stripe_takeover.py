@@ -75,7 +75,7 @@ class Command(BaseCommand):
                 by=by,
                 as_of=as_of,
                 actor=ACTOR,
-                now=clock.now(),
+                clock=clock.now,
                 progress=progress,
                 is_interrupted=lambda: bool(received),
             )

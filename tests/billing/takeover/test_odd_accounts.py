@@ -65,13 +65,13 @@ class Shop:
         self.invoices[name] = invoice
         return str(invoice)
 
-    def subscribe(self, name: str, *prices: str) -> None:
+    def subscribe(self, name: str, *prices: str, **more: Any) -> None:
         """From the first of the month on."""
         made = post("/v1/customers", name=name.title(), email=f"{name}@example.com")
         method = post("/v1/payment_methods/pm_card_visa/attach", customer=made["id"])
         items = [{"price": price} for price in prices]
         post(f"/v1/customers/{made['id']}", invoice_settings={"default_payment_method": method["id"]})
-        subscription = post("/v1/subscriptions", customer=made["id"], items=items)
+        subscription = post("/v1/subscriptions", customer=made["id"], items=items, **more)
         self.customers[name], self.subscriptions[name] = made["id"], subscription["id"]
 
     def refund(self, name: str, amount: int) -> str:
@@ -84,7 +84,7 @@ class Shop:
         return str(post("/v1/credit_notes", invoice=self.invoices[name], amount=amount, **ways)["id"])
 
     def run(self, text: str = "currency: USD") -> None:
-        run_takeover(by=read_map(text), as_of=CUT, actor=ACTOR, now=self.thread.now)
+        run_takeover(by=read_map(text), as_of=CUT, actor=ACTOR, clock=lambda: self.thread.now)
 
     def owed(self) -> dict[str, dict[str, Decimal]]:
         """Of whom the books hold something: what is asked of them, owed to them, and on their balance."""

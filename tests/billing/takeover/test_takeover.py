@@ -60,7 +60,7 @@ def test_an_account_is_taken_over_and_its_books_agree_then_and_later(account: Ac
     assert problem.what == f"its price {account.team_price} is no version of ours"
     assert problem.remedy.startswith(f"name it in the map: prices.{account.team_price}, or leave the customer out")
     with pytest.raises(TakeoverRefused, match="1 thing is undecided"):
-        run_takeover(by=read_map("currency: USD"), as_of=CUT, actor=ACTOR, now=thread.now)
+        run_takeover(by=read_map("currency: USD"), as_of=CUT, actor=ACTOR, clock=lambda: thread.now)
     assert not Takeover.objects.exists()
 
     plan = plan_takeover(by=account.map, as_of=CUT, now=thread.now)
@@ -157,7 +157,7 @@ def run_broken_off_and_again(account: Account, written_to: Path) -> None:
     while done is None:
         try:
             with connection.execute_wrapper(crasher):
-                done = run_takeover(by=account.map, as_of=CUT, actor=ACTOR, now=now)
+                done = run_takeover(by=account.map, as_of=CUT, actor=ACTOR, clock=lambda: now)
         except Crash:
             connection.close()
     assert crasher.crashes == CRASHES
@@ -165,9 +165,9 @@ def run_broken_off_and_again(account: Account, written_to: Path) -> None:
     assert "nothing that was not here" in commanded("run", account, written_to)
     assert "11 customers with 4 subscriptions" in commanded("plan", account, written_to)
     assert (TakenOver.objects.count(), OpeningEntry.objects.count(), ledger_size()) == kept
-    assert run_takeover(by=account.map, as_of=None, actor=ACTOR, now=now, is_interrupted=lambda: True) is None
+    assert run_takeover(by=account.map, as_of=None, actor=ACTOR, clock=lambda: now, is_interrupted=lambda: True) is None
     with pytest.raises(TakeoverRefused, match="cannot be moved"):
-        run_takeover(by=account.map, as_of=CUT + timedelta(hours=1), actor=ACTOR, now=now)
+        run_takeover(by=account.map, as_of=CUT + timedelta(hours=1), actor=ACTOR, clock=lambda: now)
 
 
 def after_the_renewal(account: Account) -> None:

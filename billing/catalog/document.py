@@ -42,7 +42,7 @@ The catalogue as a document: what a YAML file may say, checked place by place. P
             currency: USD
             status: published         # draft, approved, published (unless said), retired: at least that far
             only_for: acme            # optional, a customer's key: a contract that nobody else may have
-            interval: month           # week, month or year, times interval_count; a month unless said
+            interval: month           # day, week, month or year, times interval_count; a month unless said
             interval_count: 1
             alignment: anchor         # or calendar, in time_zone
             time_zone: UTC
@@ -197,8 +197,8 @@ class PlanVersionDocument(_Part, frozen=True, kw_only=True):
     rate_card: Code
     status: Literal["draft", "approved", "published", "retired"] = "published"
     only_for: Annotated[str, msgspec.Meta(max_length=128)] | None = None
-    interval: Literal["week", "month", "year"] = "month"
-    interval_count: Annotated[int, msgspec.Meta(ge=1, le=156)] = 1
+    interval: Literal["day", "week", "month", "year"] = "month"
+    interval_count: Annotated[int, msgspec.Meta(ge=1, le=1095)] = 1
     alignment: Literal["anchor", "calendar"] = "anchor"
     time_zone: Annotated[str, msgspec.Meta(max_length=64)] = "UTC"
     trial_days: Small = 0

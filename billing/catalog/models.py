@@ -140,13 +140,14 @@ class LatePolicy(models.TextChoices):
 class Interval(models.TextChoices):
     """How long a billing period is, times `interval_count`."""
 
+    DAY = "day", "Day"
     WEEK = "week", "Week"
     MONTH = "month", "Month"
     YEAR = "year", "Year"
 
 
 class Alignment(models.TextChoices):
-    """Where periods begin: where the subscription began, or with the calendar's week, month or year."""
+    """Where periods begin: where the subscription began, or with the calendar's day, week, month or year."""
 
     ANCHOR = "anchor", "The day it began"
     CALENDAR = "calendar", "The calendar"

@@ -45,7 +45,7 @@ DECIMAL_PLACES = 12
 _AMOUNT = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
 _AMOUNT_LIMIT = Decimal(10) ** 15
 # Stripe bills at most three years at a time.
-_INTERVALS_MAX = {"week": 156, "month": 36, "year": 3}
+_INTERVALS_MAX = {"day": 1095, "week": 156, "month": 36, "year": 3}
 _TRIAL_DAYS_MAX = 730
 
 Key = TypeVar("Key", bound=Hashable)

@@ -88,6 +88,7 @@ class SubscriptionAdmin(SubscriptionActions, ReadOnlyAdmin):
     list_select_related = ("customer", "plan_version__plan")
     list_filter = ("status", "plan_version__plan", "plan_version__interval")
     search_fields = ("customer__customer_key", "customer__name", "=stripe_subscription_id")
+    search_help_text = "A customer's key or name, or an id of Stripe's"
     linked_by = frozenset({"plan_version__id__exact"})
     change_form_outer_before_template = "admin/billing/subscription/before.html"
     fields = (
@@ -161,6 +162,7 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
     list_select_related = ("subscription__customer", "plan_version__plan")
     list_filter = ("state", "kind")
     search_fields = ("subscription__customer__customer_key", "subscription__customer__name")
+    search_help_text = "A customer's key or name"
     linked_by = frozenset({"subscription__id__exact", "subscription__customer__id__exact", "ends_at__lte"})
     ordering = ("-starts_at", "-id")
     change_form_outer_before_template = "admin/billing/billingperiod/terms.html"

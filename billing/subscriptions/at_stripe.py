@@ -11,6 +11,7 @@ from typing import Any
 
 from billing.catalog.models import Alignment, Interval, PlanVersion, UsageDelivery
 from billing.stripe.seconds import second_of
+from billing.subscriptions import periods
 from billing.subscriptions.errors import PlanNotOffered
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import Item, add_ons_at, cadence_of
@@ -81,6 +82,27 @@ def calendar_anchor(subscription: Subscription, *, now: datetime | None = None) 
         config = {"day_of_month": day, "hour": at.hour, "minute": at.minute, "second": at.second}
         return {"billing_cycle_anchor_config": config}
     return {"billing_cycle_anchor": second_of(at)}
+
+
+def require_begun_there(version: PlanVersion, *, at: datetime) -> None:
+    """
+    Raise PlanNotOffered in the hour after the calendar's midnight in summer, in which Stripe's period has not begun: it
+    would bill the rest of that hour and then a whole period beside ours, or refuse the boundary.
+    """
+    if version.alignment != Alignment.CALENDAR:
+        return
+    starts_at, trial_ends_at = at, at + timedelta(days=version.trial_days)
+    for begin in (starts_at, trial_ends_at):
+        cadence = periods.cadence_of(
+            interval=version.interval, interval_count=version.interval_count, alignment=version.alignment,
+            time_zone=version.time_zone, anchor_at=begin,
+        )  # fmt: skip
+        begun = stripes_midnight(cadence.containing(begin)[0], version.time_zone)
+        if begin < begun:
+            raise PlanNotOffered(
+                f"{version} begins at midnight in {version.time_zone}, which Stripe keeps at {begun:%H:%M} UTC all"
+                f" year; start it {(begun - begin).seconds // 60 + 1} minutes later"
+            )
 
 
 def billed_fees(period: BillingPeriod) -> list[Fee]:

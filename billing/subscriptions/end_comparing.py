@@ -12,7 +12,7 @@ from billing.invoicing.orders.models import InvoiceOrder
 from billing.money_text import minor_text
 from billing.stripe import readers
 from billing.subscriptions.change_models import ChangePreviewLine, EndOutcome, EndPreview, SubscriptionEvent
-from billing.subscriptions.end_previews import fee_given_back
+from billing.subscriptions.end_previews import discounts_at, fee_given_back
 from billing.subscriptions.history import Kind, record
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.previews import amounts_of
@@ -128,7 +128,9 @@ def _figures(
     usage = 0 if lines is None else lines.aggregate(sum=Sum("amount_minor"))["sum"] or 0
     fee = fee_invoiced = 0
     if end.prorate:
-        fee = sum(one.amount_minor for one in fee_given_back(subscription, last, ends_at=ended_at, is_over=True))
+        discounts = discounts_at(subscription, ends_at=ended_at)
+        given = fee_given_back(subscription, last, ends_at=ended_at, discounts=discounts, is_over=True)
+        fee = sum(one.amount_minor for one in given)
         fee_invoiced = _given_back(end, subscription, ended_at=ended_at)
         if fee != fee_invoiced == 0 and now < ended_at + WAITS_FOR:
             return None

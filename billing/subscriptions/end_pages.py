@@ -85,7 +85,9 @@ class SubscriptionEnds:
         else:
             done = lifecycle.cancel(prorate=wanted["prorate"], **said)
         self.log_change(request, done, f"Cancel: {typed['reason']}")
-        self.message_user(request, "Cancelled, or its end is planned: see below.", messages.SUCCESS)
+        is_now = wanted["how"] == How.NOW
+        became = "Cancelled." if is_now else "Its end is planned; until it comes it can be taken back."
+        self.message_user(request, became, messages.SUCCESS)
         return HttpResponseRedirect(page_url("billing.subscription", done.pk))
 
     def phases_view(self, request: HttpRequest, subscription_id: int) -> HttpResponse:

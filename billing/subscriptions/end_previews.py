@@ -5,9 +5,9 @@ closing invoice would ask for, and what becomes of everything else. Kept, and co
 Not inside a transaction: Stripe is asked, and nothing is changed there. The usage is rated first.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -21,8 +21,10 @@ from billing.rating.rating import EXACT, ZERO, RatingError
 from billing.stripe.seconds import second_of
 from billing.subscriptions import end_consequences
 from billing.subscriptions.at_stripe import items_of
+from billing.subscriptions.billed import cycle_bounds
 from billing.subscriptions.change_models import ChangePreview, EndPreview
 from billing.subscriptions.changes import PREVIEW_HOLDS, require_steerable, terms_text
+from billing.subscriptions.discounts import NO_DISCOUNTS, Discounts, discounts_of
 from billing.subscriptions.errors import ChangeRefused, SubscriptionNotFound
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import cadence_of
@@ -75,7 +77,9 @@ def preview_end(
         add_ons=[], effective_at=ends_at, currency=found.plan_version.currency, made_at=now, made_by=actor,
     )  # fmt: skip
     is_billed = prorate and found.stripe_subscription_id is not None
-    ours = fee_given_back(found, latest, ends_at=ends_at) if is_billed else []
+    ours: list[Amount] = []
+    if is_billed:
+        ours = fee_given_back(found, latest, ends_at=ends_at, discounts=discounts_at(found, ends_at=ends_at))
     stripes = _of_stripe(found, how=how, ends_at=ends_at, prorate=prorate)
     consequences = end_consequences.all_of(found, latest=latest, ends_at=ends_at, how=how, now=now)
     with transaction.atomic():
@@ -102,7 +106,7 @@ def end_instant(
             raise ChangeRefused("what ends with its period has nothing to give back; leave one out", field="prorate")
         if boundary <= now:
             raise ChangeRefused(
-                f"its period ended {boundary:%F %T}, and the next one is not open yet; try again in some minutes",
+                f"its period ended {boundary:%F %T} UTC, and the next one is not open yet; try again in some minutes",
                 field="how",
             )
         return boundary
@@ -110,7 +114,7 @@ def end_instant(
         raise ChangeRefused("name the date at which it is to end", field="at")
     at = at.replace(microsecond=0)
     if at <= now:
-        raise ChangeRefused(f"{at:%F %T} is not ahead; name a later instant, or end it now", field="at")
+        raise ChangeRefused(f"{at:%F %T} UTC is not ahead; name a later instant, or end it now", field="at")
     if at > now + AHEAD_MAX:
         raise ChangeRefused(f"{at:%F %T} is more than ten years ahead; name an earlier instant", field="at")
     if at > boundary:
@@ -129,15 +133,28 @@ def end_instant(
 
 
 def fee_given_back(
-    subscription: Subscription, latest: BillingPeriod, *, ends_at: datetime, is_over: bool = False
+    subscription: Subscription,
+    latest: BillingPeriod,
+    *,
+    ends_at: datetime,
+    discounts: Discounts = NO_DISCOUNTS,
+    is_over: bool = False,
 ) -> list[Amount]:
     """
-    Our proration of what was billed for the time after the end; each line floored. Nothing after the period, which
-    itself ends there once the subscription `is_over`.
+    Our proration of what was billed for the time after the end, net of discounts; each line floored. Nothing after the
+    period, which itself ends there once the subscription `is_over`.
     """
     if ends_at >= latest.ends_at and not is_over:
         return []
-    return credits_for(subscription, items_of(subscription, at=ends_at), latest=latest, at=ends_at)
+    return credits_for(
+        subscription, items_of(subscription, at=ends_at), latest=latest, at=ends_at, discounts=discounts
+    )  # fmt: skip
+
+
+def discounts_at(subscription: Subscription, *, ends_at: datetime) -> Discounts:
+    """The discounts of the cycle in which it ends. Not inside a transaction. Raises StripeUnavailable."""
+    start, _ = cycle_bounds(subscription, at=ends_at)
+    return discounts_of(subscription, cycle_start=datetime.fromtimestamp(start, tz=UTC))
 
 
 def usage_of(latest: BillingPeriod, *, now: datetime) -> Usage:
@@ -158,15 +175,23 @@ def usage_of(latest: BillingPeriod, *, now: datetime) -> Usage:
     return Usage(rated, included, credited, invoiced, unbilled, minor)
 
 
-def outdated(end: EndPreview) -> dict[str, str]:
-    """What the preview was read from and is no more so: by name, in a sentence. Nothing where it holds."""
-    subscription = Subscription.objects.select_related("customer", "plan_version__plan").get(
-        pk=end.preview.subscription_id
-    )
+def standing_of(subscription_id: int) -> dict[str, str]:
+    """What a preview of an end made now would rest on; nothing once the subscription has ended."""
+    subscription = Subscription.objects.select_related("customer", "plan_version__plan").get(pk=subscription_id)
     latest = latest_period(subscription.pk)
     if latest is None or subscription.ended_at is not None:
         return {}
-    current = _rests_on(subscription, latest, None)
+    return _rests_on(subscription, latest, None)
+
+
+def outdated(end: EndPreview, *, current: Mapping[str, str] | None = None) -> dict[str, str]:
+    """
+    What the preview was read from and is no more so: by name, in a sentence. Nothing where it holds.
+
+    `current` is the subscription's standing, for who asks of several previews of one.
+    """
+    if current is None:
+        current = standing_of(end.preview.subscription_id)
     return {
         name: f"{SAID_OF[name]} was {said or 'none'}, and is {current[name] or 'none'} now"
         for name, said in end.rests_on.items()

@@ -12,6 +12,7 @@ from billing.subscriptions.history import DASHBOARD, STRIPE, Asked, record, who_
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.moving import open_further
 from billing.subscriptions.opening import cadence_of, open_period
+from billing.subscriptions.pausing import cycle_at_stripe
 from billing.subscriptions.queries import latest_period
 from billing.subscriptions.splitting import accrue_part
 
@@ -48,7 +49,9 @@ def end(
     request = who_asked(subscription, Asked.CANCEL, told=told, at=ended_at)
     was_planned = subscription.cancel_at is not None and request is None
     actor = _who(subscription, was_planned=was_planned, before=subscription.status)
-    end_at(subscription, status=status, ended_at=ended_at, request=request, actor=actor, now=now)
+    is_told = "current_period_start" in stripe_subscription["items"]["data"][0]
+    cycle = cycle_at_stripe(stripe_subscription) if is_told else None
+    end_at(subscription, status=status, ended_at=ended_at, cycle=cycle, request=request, actor=actor, now=now)
 
 
 def end_at(
@@ -56,11 +59,12 @@ def end_at(
     *,
     status: str,
     ended_at: datetime,
+    cycle: tuple[datetime, datetime] | None = None,
     request: SubscriptionRequest | None,
     actor: str,
     now: datetime,
 ) -> None:
-    """End it at an instant, by whoever asked for it, or else by `actor`."""
+    """End it at an instant, by whoever asked for it, or else by `actor`. `cycle` as `end_periods`."""
     before, is_paused = subscription.get_status_display(), subscription.paused_from is not None
     subscription.status, subscription.ended_at, subscription.paused_from = status, ended_at, None
     subscription.save(update_fields=["status", "ended_at", "paused_from"])
@@ -77,26 +81,37 @@ def end_at(
     ScheduledChange.objects.filter(subscription=subscription, state=ScheduledChange.State.WAITING).update(
         state=ScheduledChange.State.CANCELLED, settled_at=now, settled_by=TASK, detail="The subscription ended."
     )
-    last = end_periods(subscription, ended_at=ended_at, is_paused=is_paused, now=now)
+    last = end_periods(subscription, ended_at=ended_at, cycle=cycle, is_paused=is_paused, now=now)
     if last is not None:
         # Of a trial or a pause too: usage of the part before it may be on no invoice yet.
         order_closing(last, now=now)
 
 
 def end_periods(
-    subscription: Subscription, *, ended_at: datetime, is_paused: bool = False, now: datetime
+    subscription: Subscription,
+    *,
+    ended_at: datetime,
+    cycle: tuple[datetime, datetime] | None = None,
+    is_paused: bool = False,
+    now: datetime,
 ) -> BillingPeriod | None:
     """
     Let the periods end with the subscription and return the last one: cut where it is longer, and opened where a
     renewal of which we have not heard lies before the end. In a pause nothing of those is billed.
+
+    `cycle` is Stripe's last period: a renewal minutes before the end is told by where that began alone, and an end in
+    the hour by which Stripe's boundary may come after ours by where it would have ended.
     """
     latest = latest_period(subscription.pk)
     if latest is None:
         return None
+    if cycle is not None and latest.kind == BillingPeriod.Kind.TRIAL:
+        cycle = (cycle[0], ended_at)  # one that was made longer there goes on for nothing
     kind = BillingPeriod.Kind.PAUSED if is_paused else BillingPeriod.Kind.REGULAR
-    while latest.ends_at + DRIFT_MAX < ended_at:
+    while _goes_on(latest.ends_at, since=latest.starts_at, ended_at=ended_at, cycle=cycle):
         following = cadence_of(subscription).after(latest.ends_at)
-        ends_at = ended_at if following + DRIFT_MAX >= ended_at else following
+        is_whole = _goes_on(following, since=latest.ends_at, ended_at=ended_at, cycle=cycle)
+        ends_at = following if is_whole else max(ended_at, latest.ends_at + SHORTEST)
         latest = open_period(subscription, starts_at=latest.ends_at, ends_at=ends_at, kind=kind)
     ends_at = max(ended_at, latest.starts_at + SHORTEST)
     if ends_at < latest.ends_at and latest.state == BillingPeriod.State.OPEN:
@@ -104,6 +119,17 @@ def end_periods(
         latest.save(update_fields=["ends_at"])
         accrue_part(latest, now=now)
     return latest
+
+
+def _goes_on(
+    boundary: datetime, *, since: datetime, ended_at: datetime, cycle: tuple[datetime, datetime] | None
+) -> bool:
+    """Whether something lies between the boundary, the end of a period that began `since`, and the end of all."""
+    if boundary + DRIFT_MAX < ended_at or boundary >= ended_at or cycle is None:
+        return boundary + DRIFT_MAX < ended_at
+    began_at, until = cycle
+    is_renewed = abs(began_at - boundary) <= min(DRIFT_MAX, abs(began_at - since))
+    return is_renewed or ended_at < until
 
 
 def order_closing(period: BillingPeriod, *, now: datetime) -> None:

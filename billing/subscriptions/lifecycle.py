@@ -319,8 +319,12 @@ def bring_answer(request: SubscriptionRequest, answer: StripeDict, *, reading: i
 
 
 def _was_renewed_since(subscription: Subscription, paused_from: datetime, *, now: datetime) -> bool:
-    """Whether a period began in the pause: its renewal is void, so nobody paid for it."""
+    """
+    Whether a period began in the pause: its renewal is void, so nobody paid for it. None does until a billing date that
+    was moved by a trial at Stripe: until then what was paid goes on, and a fee now would be paid twice.
+    """
     latest = latest_period(subscription.pk)
-    if latest is None or latest.kind != BillingPeriod.Kind.PAUSED:
+    is_moved = subscription.status == Subscription.Status.TRIALING
+    if latest is None or latest.kind != BillingPeriod.Kind.PAUSED or is_moved:
         return False
     return cadence_of(subscription).containing(now)[0] > paused_from

@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
+
+from django.db.models import Sum
 
 from billing.catalog.fees import fee_minor_of
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.payments.queries import customer_balance_minor
 from billing.subscriptions.at_stripe import items_of
 from billing.subscriptions.change_models import SubscriptionEvent, SubscriptionRequest
+from billing.subscriptions.discounts import MADE_WITHIN
 from billing.subscriptions.end_previews import STRIPES_NOW, fee_given_back
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import cadence_of
-from billing.subscriptions.proration import Rounding, line_minor, part_left
+from billing.subscriptions.proration import Rounding, line_minor, part_left, rounded
 from billing.subscriptions.queries import latest_period
 
 Kind = SubscriptionEvent.Kind
@@ -20,8 +24,8 @@ Kind = SubscriptionEvent.Kind
 @dataclass(frozen=True, slots=True)
 class PaidAgain:
     """
-    Minor units, before discount and tax. `unused_minor` was billed for the time from the end to `unused_until` and not
-    given back: a new subscription begins a period of its own, so it is paid again.
+    Minor units, before tax. `unused_minor` was billed, less discounts, for the time from the end to `unused_until` and
+    not given back: a new subscription begins a period of its own, so it is paid again, without a discount.
     """
 
     currency: str
@@ -66,14 +70,29 @@ def _unused(ended: Subscription) -> tuple[int, datetime | None]:
     if ended_at - start <= STRIPES_NOW:
         return 0, None  # it ended with its period
     billed = -sum(one.amount_minor for one in fee_given_back(ended, last, ends_at=ended_at, is_over=True))
+    billed = _less_discount(ended, billed, cycle_start=start)
     return max(0, billed - _given_back(ended, billed, ended_at=ended_at)), until
 
 
+def _less_discount(ended: Subscription, billed: int, *, cycle_start: datetime) -> int:
+    """What is left of it after the discounts on the cycle's invoice, by our rows: Stripe is not asked for a page."""
+    invoices = Invoice.objects.filter(
+        subscription=ended, created_at__gte=cycle_start - MADE_WITHIN, created_at__lte=cycle_start + MADE_WITHIN
+    ).exclude(status=Invoice.Status.VOID)
+    fees = InvoiceLine.objects.filter(invoice__in=invoices, kind=InvoiceLine.Kind.FEE, amount_minor__gt=0)
+    sums = fees.aggregate(gross=Sum("amount_minor"), off=Sum("discount_minor"))
+    gross, off = sums["gross"] or 0, sums["off"] or 0
+    return rounded(billed * Fraction(gross - off, gross), Rounding.OURS) if off else billed
+
+
 def _given_back(ended: Subscription, billed: int, *, ended_at: datetime) -> int:
-    """What the end credited: all where just that end was asked to, else what invoices since then gave back."""
+    """
+    What the end credited: all or nothing, as that end was asked to. Of one that nobody asked for here, what invoices
+    since then gave back, though an earlier change may have left some of it waiting.
+    """
     asked = _came_of(ended, ended_at=ended_at)
-    if asked is not None and asked.asked.get("prorate"):
-        return billed
+    if asked is not None:
+        return billed if asked.asked.get("prorate") else 0
     since = Invoice.objects.filter(subscription=ended, created_at__gte=ended_at - STRIPES_NOW)
     lines = InvoiceLine.objects.filter(
         invoice__in=since.exclude(status=Invoice.Status.VOID), kind=InvoiceLine.Kind.FEE, amount_minor__lt=0

@@ -7,16 +7,20 @@ redrive of it begins another one at Stripe.
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from billing.catalog.models import PlanVersion
+from billing.customers.models import Customer
 from billing.customers.operations import lock_customer
-from billing.stripe import redriving
+from billing.stripe import gateway, redriving
 from billing.stripe.errors import OutboxRefusal
+from billing.stripe.gateway import StripeDict
 from billing.stripe.models import OutboxIntent
+from billing.stripe.readers import id_of
 from billing.subscriptions.ending import end_at
 from billing.subscriptions.errors import ChangeRefused
 from billing.subscriptions.history import Asked, ask, purpose_of
@@ -24,6 +28,7 @@ from billing.subscriptions.models import Subscription
 
 logger = logging.getLogger(__name__)
 State = OutboxIntent.State
+ENDED_AT_STRIPE = (Subscription.Status.CANCELED, Subscription.Status.INCOMPLETE_EXPIRED)
 # Never sent any more; what asks for the same has another purpose.
 GIVEN_UP = (State.ABANDONED, State.SUPERSEDED)
 
@@ -47,6 +52,57 @@ def give_up_refused(*, subscription_id: int, actor: str, reason: str, now: datet
             redriving.abandon(intent_id=intent.pk, actor=actor, reason=reason.strip() or "started anew", now=now)
         except OutboxRefusal as other:
             logger.info("%s was not given up: %s", intent.purpose, other)
+
+
+def require_none_beside(*, customer_id: int) -> None:
+    """
+    Raise ChangeRefused while Stripe has a live subscription of the customer that is none of ours, made by a checkout,
+    a payment link or the dashboard, or that has ended here alone: one of ours beside it would ask for two fees. Not
+    inside a transaction. Raises StripeUnavailable where Stripe cannot be asked.
+    """
+    customer = Customer.objects.get(pk=customer_id)
+    if customer.stripe_customer_id is None:
+        return
+    theirs = list(gateway.listed("/v1/subscriptions", customer=customer.stripe_customer_id))
+    # Ours are read last: one that was begun meanwhile by another request names its row, and is bound to it soon.
+    own = bound_and_begun(theirs)
+    for one in (one for one in theirs if one["id"] not in own.bound | own.begun):
+        is_ended_here = Subscription.objects.filter(stripe_subscription_id=one["id"]).exists()
+        # A list may be older than an end of a moment ago; the subscription itself is not.
+        status = gateway.retrieve(f"/v1/subscriptions/{one['id']}")["status"] if is_ended_here else one["status"]
+        if status not in ENDED_AT_STRIPE:
+            what = "has ended here" if is_ended_here else "is none of ours"
+            raise ChangeRefused(
+                f"Stripe has a subscription of {customer} already, {one['id']} ({status}), which {what}; cancel it"
+                " there first, or the customer pays two fees",
+                is_conflict=True,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Stripe's ids of subscriptions: those of ours that go on, and those we began without having the answer yet."""
+
+    bound: frozenset[str]
+    begun: frozenset[str]
+
+
+def bound_and_begun(theirs: Sequence[StripeDict]) -> Own:
+    """
+    Which of these are ours. What ended here is not, whatever Stripe says of it; metadata, which anybody may edit, is
+    believed only for a row of the same customer that waits for its id.
+    """
+    rows = Subscription.objects.filter(
+        ended_at=None, customer__stripe_customer_id__in={id_of(one["customer"]) for one in theirs}
+    ).values_list("pk", "stripe_subscription_id", "customer__stripe_customer_id")
+    bound, waiting = set(), set()
+    for pk, stripe_id, payer in rows:
+        if stripe_id is None:
+            waiting.add((str(pk), payer))
+        else:
+            bound.add(stripe_id)
+    named = {one["id"]: ((one["metadata"] or {}).get("subscription_id"), id_of(one["customer"])) for one in theirs}
+    return Own(frozenset(bound), frozenset(one for one, name in named.items() if name in waiting))
 
 
 def carried_on(

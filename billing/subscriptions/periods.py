@@ -6,8 +6,8 @@ month has the anchor's day again (field.md, "anchor 29/30/31"). Every boundary i
 from the boundary before it: otherwise one February would pull all later ones to the 28th. Years are twelve months, so
 a 29th of February comes back every fourth year (Zulip's is the 28th for ever).
 
-An anchor counts in UTC, as Stripe does. A calendar's week, month or year begins at midnight in its own zone, whatever
-the clocks do there: the boundary is worked out on the zone's wall and turned into an instant last.
+An anchor counts in UTC, as Stripe does. A calendar's day, week, month or year begins at midnight in its own zone,
+whatever the clocks do there: the boundary is worked out on the zone's wall and turned into an instant last.
 """
 
 import calendar
@@ -20,7 +20,6 @@ from billing.catalog.models import Alignment
 
 MICROSECOND = timedelta(microseconds=1)
 MONTHS_PER_YEAR = 12
-# A day is no interval that plans are sold by; it is told here because nothing else would need to change for it.
 _DAYS = {"day": 1, "week": 7}
 _MONTHS = {"month": 1, "year": MONTHS_PER_YEAR}
 INTERVALS = (*_DAYS, *_MONTHS)

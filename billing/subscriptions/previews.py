@@ -7,12 +7,11 @@ Not inside a transaction: Stripe is asked, and nothing is changed there.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
 
-from billing.catalog.fees import fee_minor_of
 from billing.catalog.models import PlanVersion
 from billing.invoicing.metered.closing import metered_prices_of
 from billing.stripe import gateway, readers
@@ -23,6 +22,7 @@ from billing.subscriptions import billed
 from billing.subscriptions.at_stripe import changed_items, items_of, price_id
 from billing.subscriptions.change_models import ChangePreview, ChangePreviewLine
 from billing.subscriptions.changes import require_possible
+from billing.subscriptions.discounts import NO_DISCOUNTS, Discounts, discounts_of
 from billing.subscriptions.errors import ChangeRefused, SubscriptionNotFound
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import Item
@@ -34,7 +34,7 @@ DESCRIPTION_CHARS_MAX = 500
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """One amount of a change: minor units, a credit below zero."""
+    """One amount of a change: minor units, a credit below zero, net of discounts and before tax."""
 
     stripe_price_id: str
     description: str
@@ -69,7 +69,9 @@ def preview_change(
     else:
         details |= {"proration_behavior": "create_prorations", "proration_date": second_of(at)}
     stripes = amounts_of(lines_at_stripe(found, details), at=at)
-    ours = our_amounts(found, items, latest=latest, at=None if from_next_period else at)
+    start, _ = billed.cycle_bounds(found, at=at)
+    discounts = discounts_of(found, cycle_start=datetime.fromtimestamp(start, tz=UTC), theirs=theirs)
+    ours = our_amounts(found, items, latest=latest, at=None if from_next_period else at, discounts=discounts)
     return keep(
         ChangePreview(
             subscription=found,
@@ -89,45 +91,57 @@ def preview_change(
 
 
 def our_amounts(
-    subscription: Subscription, items: Sequence[Item], *, latest: BillingPeriod, at: datetime | None
+    subscription: Subscription,
+    items: Sequence[Item],
+    *,
+    latest: BillingPeriod,
+    at: datetime | None,
+    discounts: Discounts = NO_DISCOUNTS,
 ) -> list[Amount]:
     """
     What a change to these items comes to by our own proration: from `at` on in the latest period, where there is one;
-    and the fees of the next period. Each line is floored on its own, the credits come first.
+    and the fees of the next period, all net of discounts. Each line is floored on its own, the credits come first.
     """
     held = items_of(subscription, at=latest.ends_at)
     before, after = _by_key(held), _by_key(items)
+    plan = price_id(subscription.plan_version)
     amounts: list[Amount] = []
     if at is not None and _is_prorated(subscription, latest):
         changed = [item for key, item in before.items() if _terms(after.get(key)) != _terms(item)]
-        amounts += credits_for(subscription, changed, latest=latest, at=at)
-        part = billed.part_left_of_cycle(subscription, at=at)
+        amounts += credits_for(subscription, changed, latest=latest, at=at, discounts=discounts)
+        part, second = billed.part_left_of_cycle(subscription, at=at), second_of(at)
         amounts += [
             Amount(
                 price_id(item.version),
-                f"Remaining time on {_counted(item)}",
-                line_minor(fee_minor_of(item.version, item.seats), part, rounding=Rounding.STRIPE),
+                f"Remaining time on {_counted(item)}{discounts.not_counted(second)}",
+                line_minor(net, part, rounding=Rounding.STRIPE),
                 is_proration=True,
             )
-            for key, item in after.items()
-            if _terms(before.get(key)) != _terms(item)
+            for item, net in billed.net_fees(list(after.values()), discounts, second=second, plan_held_as=plan)
+            if _terms(before.get(_key(item))) != _terms(item)
         ]
+    renewed = second_of(latest.ends_at)
     return amounts + [
-        Amount(price_id(item.version), _counted(item), fee_minor_of(item.version, item.seats), is_proration=False)
-        for item in items
+        Amount(price_id(item.version), f"{_counted(item)}{discounts.not_counted(renewed)}", net, is_proration=False)
+        for item, net in billed.net_fees(items, discounts, second=renewed, plan_held_as=plan)
     ]
 
 
 def credits_for(
-    subscription: Subscription, items: Iterable[Item], *, latest: BillingPeriod, at: datetime
+    subscription: Subscription,
+    items: Iterable[Item],
+    *,
+    latest: BillingPeriod,
+    at: datetime,
+    discounts: Discounts = NO_DISCOUNTS,
 ) -> list[Amount]:
-    """What was billed of these items for the time after `at`, a line for each line that was billed."""
+    """What was billed of these items for the time after `at`, a line for each line that was billed, less discounts."""
     if not _is_prorated(subscription, latest):
         return []
     return [
-        Amount(price_id(item.version), f"Unused time on {_counted(item)}", -credit, is_proration=True)
+        Amount(price_id(item.version), f"Unused time on {_counted(item)}{not_counted}", -credit, is_proration=True)
         for item in items
-        for credit in billed.credits_of(subscription, item, latest=latest, at=at)
+        for credit, not_counted in billed.credits_of(subscription, item, latest=latest, at=at, discounts=discounts)
     ]
 
 
@@ -177,7 +191,7 @@ def _amount(line: StripeDict, *, is_proration: bool) -> Amount:
     return Amount(
         readers.price_of_line(line),
         (line["description"] or "")[:DESCRIPTION_CHARS_MAX],
-        int(line["amount"]),
+        int(line["amount"]) - sum(int(one["amount"]) for one in line.get("discount_amounts") or []),
         is_proration=is_proration,
         stripe_line_id=str(line["id"] or "") if is_proration else "",
     )
@@ -214,7 +228,11 @@ def lines_of(preview: ChangePreview, source: str, amounts: Iterable[Amount]) -> 
 
 def _by_key(items: Iterable[Item]) -> Mapping[str, Item]:
     """The plan keeps its item whatever its version; an add-on is its price."""
-    return {"plan" if not item.version.plan.is_add_on else price_id(item.version): item for item in items}
+    return {_key(item): item for item in items}
+
+
+def _key(item: Item) -> str:
+    return price_id(item.version) if item.version.plan.is_add_on else "plan"
 
 
 def _terms(item: Item | None) -> tuple[int, int] | None:

@@ -28,18 +28,14 @@ from billing.subscriptions.history import Asked, purpose_of
 from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.opening import Item
 from billing.subscriptions.queries import latest_period
+from billing.subscriptions.when_due import WAIT, WAITS_FOR, is_with_renewal, look_within_a_trial, waits
 
 logger = logging.getLogger(__name__)
 Kind, State = ScheduledChange.Kind, ScheduledChange.State
 TASK = "task:apply_scheduled_changes"
 PHASES_MAX = 24
-WAIT = timedelta(minutes=5)
 # Terms that are to begin with a period are told to Stripe so long before it, so that its renewal bills them.
 TOLD_AHEAD = timedelta(hours=1)
-# Stripe's boundaries are seconds from ours: an instant so near to the end of a period is that end.
-NEAR = timedelta(minutes=1)
-# So long after the end of our latest period the next one is waited for, and what Stripe has done already.
-WAITS_FOR = timedelta(days=1)
 DETAIL_CHARS_MAX = 500
 
 
@@ -147,7 +143,8 @@ def require_plan(subscription: Subscription, phases: Sequence[Phase], *, now: da
     for phase in phases:
         if phase.effective_at <= now:
             raise ChangeRefused(
-                f"{phase.effective_at:%F %T} is not ahead; name a later instant, or change now", field="effective_at"
+                f"{phase.effective_at:%F %T} UTC is not ahead; name a later instant, or change now",
+                field="effective_at",
             )
         if subscription.cancel_at is not None and phase.effective_at >= subscription.cancel_at:
             raise ChangeRefused(
@@ -232,10 +229,11 @@ def apply_scheduled(*, scheduled_id: int, now: datetime) -> str:
     if row.state != State.WAITING:
         return row.state
     latest = latest_period(row.subscription_id)
-    until, why = _waits(row, latest, now=now)
+    until, why = waits(row, waiting_for(row.subscription)[0], latest, now=now)
     if until is not None:
         return _put_off(row, why, until=until)
     try:
+        latest = look_within_a_trial(latest, row, now=now)
         key = _key_of(row, latest, now=now)
         _carry_out(row, latest, key=key, now=now)
     except StripeUnavailable as failure:
@@ -250,29 +248,6 @@ def apply_scheduled(*, scheduled_id: int, now: datetime) -> str:
         logger.exception("scheduled change %s was refused", row.pk)
         return _finish(row, State.REFUSED, detail=f"{refused} Change it by hand, or schedule another one.", now=now)
     return _finish(row, State.DONE, detail="", now=now)
-
-
-def _waits(row: ScheduledChange, latest: BillingPeriod | None, *, now: datetime) -> tuple[datetime | None, str]:
-    """
-    Until when it cannot be carried out yet, and why; None where it can.
-
-    Terms that were not told before a renewal count after it: told between Stripe's renewal and our next period, they
-    would be billed a whole period later.
-    """
-    before = waiting_for(row.subscription)[0]
-    if before.pk != row.pk and before.effective_at < row.effective_at:
-        return max(now + NEAR, before.next_attempt_at), f"Comes after {before}"
-    if row.kind != Kind.TERMS or latest is None:
-        return (row.effective_at, "") if row.effective_at > now else (None, "")
-    if row.effective_at > now and not _is_with_renewal(row, latest):
-        return row.effective_at, ""
-    if latest.ends_at - NEAR <= now < latest.ends_at + WAITS_FOR:
-        return now + WAIT, f"Waits for the period that begins {latest.ends_at:%F %T} UTC"
-    return None, ""
-
-
-def _is_with_renewal(row: ScheduledChange, latest: BillingPeriod) -> bool:
-    return row.kind == Kind.TERMS and abs(row.effective_at - latest.ends_at) <= NEAR
 
 
 def _carry_out(row: ScheduledChange, latest: BillingPeriod | None, *, key: str, now: datetime) -> None:
@@ -293,14 +268,14 @@ def _carry_out(row: ScheduledChange, latest: BillingPeriod | None, *, key: str, 
     if latest is not None and now >= latest.ends_at + WAITS_FOR:
         raise ChangeRefused(f"no period follows the one that ended {latest.ends_at:%F %T} UTC.")
     versions = PlanVersion.objects.in_bulk([version for version, _ in row.add_ons])
-    is_with_renewal = latest is not None and _is_with_renewal(row, latest)
+    is_next = latest is not None and is_with_renewal(row, latest)
     is_within = latest is not None and latest.starts_at < row.effective_at < latest.ends_at
     change_terms(
         plan_version=row.plan_version,
         seats=row.seats,
         add_ons=[(versions[version], seats) for version, seats in row.add_ons],
-        from_next_period=is_with_renewal,
-        at=row.effective_at if is_within and not is_with_renewal else None,
+        from_next_period=is_next,
+        at=row.effective_at if is_within and not is_next else None,
         **said,
     )
 

@@ -12,13 +12,14 @@ from django.db import transaction
 from billing.catalog.models import PlanVersion
 from billing.customers.models import Customer
 from billing.customers.operations import lock_customer
+from billing.subscriptions.at_stripe import require_begun_there
 from billing.subscriptions.change_models import SubscriptionRequest
 from billing.subscriptions.errors import ChangeRefused, SubscriptionNotFound
 from billing.subscriptions.history import Asked
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.opening import Item
 from billing.subscriptions.operations import create_subscription, start_at_stripe
-from billing.subscriptions.pending import carried_on, give_up_refused
+from billing.subscriptions.pending import carried_on, give_up_refused, require_none_beside
 
 
 def subscribe(
@@ -41,7 +42,8 @@ def subscribe(
 
     `payment_method` is Stripe's id or test token; without one the customer's default pays. With `days_until_due` its
     invoices are sent instead. Raises PlanNotOffered, SubscriptionConflict, ChangeRefused where the key started
-    something else, and what `operations.start_at_stripe` raises.
+    something else or Stripe has a live subscription of theirs that is none of ours, and what
+    `operations.start_at_stripe` raises.
     """
     asked: dict[str, Any] = {
         "items": [[item.version.pk, item.seats] for item in _items(plan_version, seats, add_ons)],
@@ -49,6 +51,9 @@ def subscribe(
         "payment_method": payment_method,
     }
     purpose = f"customer:{customer_id}:{Asked.START}:{idempotency_key}"
+    if not SubscriptionRequest.objects.filter(purpose=purpose).exists():
+        require_begun_there(plan_version, at=now)
+        require_none_beside(customer_id=customer_id)
     with transaction.atomic():
         lock_customer(customer_id=customer_id)
         known = SubscriptionRequest.objects.filter(purpose=purpose).select_related("subscription").first()

@@ -1,6 +1,6 @@
 """What happened to a subscription, told as one list, the newest first; its periods as a bar. Reads only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,8 +17,8 @@ from billing.subscriptions.change_models import (
     ScheduledChange,
     SubscriptionEvent,
 )
-from billing.subscriptions.comparing import Row, rows_of
-from billing.subscriptions.end_previews import outdated
+from billing.subscriptions.comparing import Row, side_by_side
+from billing.subscriptions.end_previews import outdated, standing_of
 from billing.subscriptions.models import BillingPeriod, Subscription
 
 May = Callable[[str], bool]
@@ -71,16 +71,13 @@ class ShownPreview:
     is_invoiced: bool
     end: EndPreview | None = None
     outcome: EndOutcome | None = None
+    # What a preview of an end rests on and is no more so; of one that was asked for nothing.
+    outdated: Sequence[str] = ()
 
     @property
     def agrees(self) -> bool:
         as_said = self.outcome is None or not self.outcome.differences
         return as_said and all(row.agrees for row in self.rows)
-
-    @property
-    def outdated(self) -> list[str]:
-        """What a preview of an end rests on and is no more so; of one that was asked for nothing."""
-        return list(outdated(self.end).values()) if self.end is not None and not self.is_made else []
 
 
 def timeline(subscription: Subscription, *, may: May) -> list[Happening]:
@@ -113,7 +110,7 @@ def bar(subscription: Subscription) -> list[Stretch]:
             x=place(row.starts_at),
             width=max(2, place(row.ends_at) - place(row.starts_at) - 2),
             tone={"regular": "good", "trial": "waiting", "paused": "bad"}[row.kind],
-            title=f"{row.starts_at:%d %b %Y %H:%M} – {row.ends_at:%d %b %Y %H:%M}: {row.get_kind_display()},"
+            title=f"{row.starts_at:%d %b %Y %H:%M} – {row.ends_at:%d %b %Y %H:%M} UTC: {row.get_kind_display()},"
             f" {row.plan_version}, {row.seats} seat{'' if row.seats == 1 else 's'}",
             url=page_url("billing.billingperiod", row.pk),
         )
@@ -124,17 +121,26 @@ def bar(subscription: Subscription) -> list[Stretch]:
 def shown_previews(subscription: Subscription) -> list[ShownPreview]:
     """The latest previews of changes that were made, or that somebody may make yet; lines side by side."""
     found = ChangePreview.objects.filter(subscription=subscription).prefetch_related("lines", "requests__events")
+    previews = list(found.select_related("outcome", "end__outcome", "plan_version__plan")[:PREVIEWS_SHOWN])
+    made = {one.pk for one in previews if any(request.events.all() for request in one.requests.all())}
+    ends = {one.pk: one.end for one in previews if hasattr(one, "end")}
+    current = standing_of(subscription.pk) if ends.keys() - made else {}
     return [
         ShownPreview(
             preview,
-            rows_of(preview),
-            is_made=any(request.events.all() for request in preview.requests.all()),
+            side_by_side(list(preview.lines.all()), is_invoiced_known=hasattr(preview, "outcome")),
+            is_made=preview.pk in made,
             is_invoiced=hasattr(preview, "outcome") or _outcome(preview) is not None,
-            end=getattr(preview, "end", None),
+            end=ends.get(preview.pk),
             outcome=_outcome(preview),
+            outdated=_outdated(ends.get(preview.pk), current) if preview.pk not in made else (),
         )
-        for preview in found.select_related("outcome", "end__outcome", "plan_version__plan")[:PREVIEWS_SHOWN]
+        for preview in previews
     ]
+
+
+def _outdated(end: EndPreview | None, current: Mapping[str, str]) -> Sequence[str]:
+    return list(outdated(end, current=current).values()) if end is not None else ()
 
 
 def _outcome(preview: ChangePreview) -> EndOutcome | None:

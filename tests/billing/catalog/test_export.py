@@ -84,7 +84,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "version": draw(st.integers(1, 9)),
         "currency": "USD",
         "status": draw(st.sampled_from(["draft", "published"])),
-        "interval": draw(st.sampled_from(["week", "month", "year"])),
+        "interval": draw(st.sampled_from(["day", "week", "month", "year"])),
         "trial_days": draw(st.integers(0, 700)),
         "max_seats": draw(st.none() | st.integers(1, 10**6)),
         "rate_card": "card",

@@ -34,6 +34,7 @@ class PaymentAdmin(ReadOnlyAdmin):
     list_select_related = ("customer", "invoice")
     list_filter = ("status",)
     search_fields = ("=stripe_payment_intent_id", "=stripe_charge_id", "customer__customer_key", "customer__name")
+    search_help_text = "An id of the payment or its charge at Stripe, or a customer's key or name"
     linked_by = frozenset({"customer__id__exact", "invoice__id__exact"})
     change_form_outer_before_template = "admin/billing/refunding/ask_button.html"
     fields = (

@@ -9,6 +9,7 @@ from billing.customers.operations import lock_customer
 from billing.invoicing.rounding import from_minor
 from billing.payments.models import Dispute, Payment
 from billing.payments.operations import instant, record_balance_transactions
+from billing.takeover.cut import is_second_before
 
 Status = Dispute.Status
 StripeDict = dict[str, Any]
@@ -41,13 +42,18 @@ def project_disputes(
         dispute.save()
         movements = one.get("balance_transactions") or []
         record_balance_transactions([{**movement, "source": one} for movement in movements], now=now)
-        _settle_loss(dispute, held_minor=_held_minor(one), now=now)
+        _settle_loss(dispute, held=held_minor(one), now=now)
 
 
-def _held_minor(fetched: StripeDict) -> int:
-    """What was withdrawn and not reinstated, in the dispute's own currency, as the entries of the movements say it."""
+def held_minor(fetched: StripeDict, *, until: datetime | None = None) -> int:
+    """
+    What was withdrawn and not reinstated, in the dispute's own currency, as the entries of the movements say it; with
+    `until` at the end of that second.
+    """
     held = 0
     for movement in fetched.get("balance_transactions") or []:
+        if until is not None and not is_second_before(movement["created"], until):
+            continue
         if movement["currency"] == fetched["currency"]:
             held -= movement["amount"]
         else:
@@ -55,9 +61,9 @@ def _held_minor(fetched: StripeDict) -> int:
     return held
 
 
-def _settle_loss(dispute: Dispute, *, held_minor: int, now: datetime) -> None:
+def _settle_loss(dispute: Dispute, *, held: int, now: datetime) -> None:
     is_lost = dispute.status == Status.LOST and dispute.closed_at is not None
-    change = (held_minor if is_lost else 0) - dispute.lost_minor
+    change = (held if is_lost else 0) - dispute.lost_minor
     if not change:
         return
     is_first = not dispute.loss_count and dispute.closed_at is not None

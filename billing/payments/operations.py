@@ -21,6 +21,7 @@ from billing.payments.models import BalanceTransaction, CustomerBalanceTransacti
 from billing.stripe.errors import ProjectionRefused
 from billing.stripe.readers import id_of
 from billing.takeover.cut import cut, is_before, is_second_before
+from billing.takeover.opening import open_account
 from ledger.operations import (
     JournalEntryDraft,
     PostedEntry,
@@ -84,13 +85,41 @@ def project_payment(
             _enter_of_before(payment, was_on_balance=was_on_balance, cut_at=cut_at, now=now)
         elif not was_entered:
             _enter(payment, post_payment_succeeded, occurred_at=payment.occurred_at, now=now)
-        elif was_unasked and invoice is not None and not payment.is_taken_over:
-            _enter(payment, post_payment_applied, occurred_at=now, now=now)
+        elif was_unasked and invoice is not None:
+            # What a charge of before the takeover brought was no customer's until an invoice asked for it.
+            post = partial(post_payment_applied, was_before=payment.is_taken_over)
+            _enter(payment, post, occurred_at=now, now=now)
         movement = charge.get("balance_transaction")
         # Null at first for some payment methods; `charge.updated` tells when it is there.
         if isinstance(movement, dict):
             record_balance_transactions([{**movement, "source": charge}], now=now)
+    else:  # also one that was called off since
+        _open_failed_debit(payment, charge, now=now)
     return payment
+
+
+def _open_failed_debit(payment: Payment, charge: StripeDict, *, now: datetime) -> None:
+    """
+    Of a debit that stood on our balance while it was pending at the cut of a takeover, and failed after it: the opening
+    holds money that never came, and what takes it off our balance again meets it in transit.
+    """
+    taken_back = charge.get("failure_balance_transaction")
+    if not isinstance(taken_back, dict):
+        return
+    cut_at = cut()
+    if not _was_on_balance(charge, cut_at=cut_at):
+        return
+    record_balance_transactions([{**taken_back, "source": charge}], now=now)
+    if not is_second_before(taken_back["created"], cut_at):
+        open_account(
+            "stripe:in_transit",
+            stripe_id=payment.stripe_charge_id,
+            currency=charge["currency"].upper(),
+            debit_minor=-charge["amount"],  # the payment may ask for another by now
+            cause={"charge": payment.stripe_charge_id},
+            memo="Debit under way at the takeover",
+            now=now,
+        )
 
 
 def _was_on_balance(charge: StripeDict, *, cut_at: datetime | None) -> bool:

@@ -1,4 +1,4 @@
-"""`manage.py import_bank_statement FILE`: the lines of a bank account, from a CSV file."""
+"""`manage.py import_bank_statement FILE`: the lines of a bank account, from a CSV or camt.053 file."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.money_text import minor_text
+from billing.payments.bank.camt import CamtRules
 from billing.payments.bank.matches import match_by_rule
 from billing.payments.bank.reading import (
     BYTES_MAX,
@@ -18,7 +19,7 @@ from billing.payments.bank.reading import (
     BadRules,
     Rules,
 )
-from billing.payments.bank.statements import Looked, NewAccount, import_statement, look_at_statement
+from billing.payments.bank.statements import AnyRules, Looked, NewAccount, import_statement, look_at_statement
 from billing.payments.two_people import TwoPeopleError
 from config import clock
 
@@ -27,9 +28,9 @@ EXIT_REFUSED = 2
 
 class Command(BaseCommand):
     help = (
-        "Import a bank statement from FILE (CSV with a header). All of it or nothing; a line that was imported before "
-        "is not taken again. Then lines are matched with payouts. Exit code 0, or 2 when the file or an option is "
-        "refused: nothing was written then."
+        "Import a bank statement from FILE (CSV with a header, or camt.053). All of it or nothing; a line that was "
+        "imported before is not taken again. Then lines are matched with payouts. Exit code 0, or 2 when the file or "
+        "an option is refused: nothing was written then."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,8 +40,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--map", action="append", default=[], metavar="WHAT=COLUMN", help=f"WHAT is one of {', '.join(COLUMNS)}"
         )
-        parser.add_argument("--dates", required=True, choices=list(DATE_FORMATS), help="how dates are written")
-        parser.add_argument("--decimal", required=True, choices=list(DECIMALS))
+        parser.add_argument("--format", default="csv", choices=("csv", "camt.053"), help="camt.053 is ISO 20022 XML")
+        parser.add_argument("--by-id", action="store_true", help="camt.053: AcctSvcrRef tells lines apart")
+        parser.add_argument("--dates", choices=list(DATE_FORMATS), help="CSV: how dates are written")
+        parser.add_argument("--decimal", choices=list(DECIMALS), help="CSV: the decimal sign")
         parser.add_argument("--delimiter", default="comma", choices=list(DELIMITERS))
         parser.add_argument("--encoding", default="utf-8", choices=ENCODINGS)
         parser.add_argument("--header-line", type=int, default=1, help="what is above is left out")
@@ -81,7 +84,13 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(looked.read.lines)} lines, together {total}; {len(looked.new)} of them are new")
 
 
-def _rules(options: dict[str, Any]) -> Rules:
+def _rules(options: dict[str, Any]) -> AnyRules:
+    if options["format"] == "camt.053":
+        if options["map"]:
+            raise BadRules("camt.053 names its columns itself: leave --map out", field="--map")
+        return CamtRules(by_id=options["by_id"])
+    if missing := next((name for name in ("dates", "decimal") if not options[name]), None):
+        raise BadRules(f"a CSV file needs --{missing}", field=f"--{missing}")
     columns: dict[str, str] = {}
     for pair in options["map"]:
         name, _, column = pair.partition("=")

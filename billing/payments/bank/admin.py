@@ -5,16 +5,16 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from unfold.decorators import display
 
 from billing.admin_links import NOTHING, link, list_url, page_link, page_url
 from billing.money_text import minor_text
-from billing.payments.bank import match_admin, matches, queries, showing, statements
-from billing.payments.bank.forms import StatementForm, WhyForm
-from billing.payments.bank.models import BankAccount, BankLine, BankMatch, BankStatement
+from billing.payments.bank import accounts, match_admin, matches, queries, showing, statements
+from billing.payments.bank.forms import CAMT, CAMT_BY_ID, CloseForm, StatementForm, WhyForm
+from billing.payments.bank.models import BankAccount, BankAccountClosing, BankLine, BankMatch, BankStatement
 from billing.payments.bank.reading import BadFile, BadRules
 from billing.payments.deciding_admin import PagesAdmin, actor_of
 from billing.payments.two_people import TwoPeopleError
@@ -27,14 +27,20 @@ __all__ = ["BankAccountAdmin", "BankLineAdmin", "BankStatementAdmin", "match_adm
 
 @admin.register(BankAccount)
 class BankAccountAdmin(PagesAdmin):
-    list_display = ("name", "currency", "told_apart_by", "until", "opened_by", "opened_at")
+    nothing_yet = "Nothing yet. An account is opened by the first statement that a person imports for it."
+    list_display = ("name", "currency", "told_apart_by", "until", "closed", "opened_by", "opened_at")
     list_before_template = "admin/billing/bank/import_button.html"
     change_form_template = "admin/billing/bank/account.html"
     fields = ("name",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BankAccount]:
         found: QuerySet[BankAccount] = super().get_queryset(request)
-        return found.annotate(until=Max("statements__last_day"))
+        last = BankAccountClosing.objects.filter(account=OuterRef("pk")).order_by("-id")
+        return found.annotate(until=Max("statements__last_day"), closed_on=Subquery(last.values("closed_on")[:1]))
+
+    @display(description="Closed", ordering="closed_on")
+    def closed(self, account: Any) -> str:
+        return f"{account.closed_on:%d %b %Y}" if account.closed_on is not None else NOTHING
 
     @display(description="Imported until", ordering="until")
     def until(self, account: Any) -> str:
@@ -52,18 +58,57 @@ class BankAccountAdmin(PagesAdmin):
         if account is not None and self.has_view_permission(request, account):
             shown = showing.account_sections(account, today=clock.now().date())
             shown["may_import"] = request.user.has_perm(statements.IMPORT)
+            shown["may_close"] = request.user.has_perm(accounts.CLOSE)
             extra_context = {**(extra_context or {}), **shown, "subtitle": None}
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         return response
 
+    def get_urls(self) -> list[URLPattern]:
+        return [self.view("<int:account_id>/close/", self.close_view, "close"), *super().get_urls()]
+
+    def close_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
+        """Ask for the last day and why (GET, or POST with an error), then keep the word (POST)."""
+        if not request.user.has_perm(accounts.CLOSE):
+            raise PermissionDenied
+        account = BankAccount.objects.filter(pk=account_id).first()
+        if account is None:
+            raise Http404("There is no such account.")
+        form = CloseForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            told = {"closed_on": form.cleaned_data["closed_on"], "reason": form.cleaned_data["reason"]}
+
+            def work() -> None:
+                accounts.close_account(account_id=account.pk, actor=actor_of(request), now=clock.now(), **told)
+
+            if self.act(request, form, account, f"Last day {told['closed_on'] or 'none'}: {told['reason']}", work):
+                self.message_user(request, "Kept.", messages.SUCCESS)
+                return HttpResponseRedirect(page_url("billing.bankaccount", account.pk))
+        last = account.closings.last()
+        context = {
+            "title": f"The last day of {account}",
+            "facts": [
+                ("Account", account),
+                ("Imported until", self.until(self.get_queryset(request).get(pk=account.pk))),
+                ("Now", f"{last}: {last.reason}" if last is not None else "Open"),
+            ],
+            "note": "No line of a later day is imported after that. Without a day the account is open.",
+            "form": form,
+            "button": "Keep it",
+            "is_good": True,
+            "back_url": page_url("billing.bankaccount", account.pk),
+        }
+        return self.page(request, "recovery/ask.html", context, status=422 if form.is_bound else 200)
+
 
 @admin.register(BankStatement)
 class BankStatementAdmin(PagesAdmin):
+    nothing_yet = "Nothing yet. A person imports what the bank exports, by Import a statement."
     list_display = ("__str__", "file_name", "line_count", "new_count", "closing", "imported_by", "imported_at")
     list_select_related = ("account",)
     list_filter = ("account",)
     linked_by = frozenset({"account__id__exact"})
     search_fields = ("file_name", "=file_digest")
+    search_help_text = "A part of a file's name, or its digest"
     list_before_template = "admin/billing/bank/import_button.html"
     fields = (
         "account_link",
@@ -100,6 +145,8 @@ class BankStatementAdmin(PagesAdmin):
     @display(description="Read by")
     def how_read(self, statement: BankStatement) -> str:
         columns = ", ".join(f"{name} from {column}" for name, column in statement.rules["columns"].items())
+        if "format" in statement.rules:
+            return f"{statement.rules['format']}: {columns}"
         return f"{columns}; dates {statement.rules['date_format']}, decimal {statement.rules['decimal']}"
 
     @display(description="Lines it brought")
@@ -163,7 +210,7 @@ def _look(form: StatementForm, looked: statements.Looked) -> dict[str, Any]:
     return {
         "looked": looked,
         "currency": looked.account.currency,
-        "shown": [(line, line.line_number in looked.known) for line in looked.read.lines[:LINES_SHOWN]],
+        "shown": [(line, (line.identity, line.number) in looked.known) for line in looked.read.lines[:LINES_SHOWN]],
         "more": max(len(looked.read.lines) - LINES_SHOWN, 0),
         "new_count": len(looked.new),
         "seen": form.seen(),
@@ -180,6 +227,9 @@ def _as_last_time(request: HttpRequest) -> dict[str, Any]:
     found = last.filter(account_id=int(account)).first() if is_id else last.first()
     if found is None:
         return {}
+    if "format" in found.rules:
+        by_id = found.rules["by_id"]
+        return {"file_format": CAMT_BY_ID if by_id else CAMT, "account": found.account.name}
     rules = {name: value for name, value in found.rules.items() if name not in ("columns", "opening", "closing")}
     columns = "\n".join(f"{name}={column}" for name, column in found.rules["columns"].items())
     return {**rules, "columns": columns, "account": found.account.name}
@@ -207,6 +257,7 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(BankLine)
 class BankLineAdmin(PagesAdmin):
+    nothing_yet = "Nothing yet. Lines come with a bank statement that a person imports."
     list_display = ("booked_on", "account_link", "amount", "state_label", "reference")
     list_select_related = ("account",)
     list_filter = (StateFilter, "account")

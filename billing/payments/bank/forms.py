@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminDateWidget,
     UnfoldAdminFileFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -15,11 +16,18 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from billing.payments.bank.camt import CamtRules
 from billing.payments.bank.reading import COLUMNS, DATE_FORMATS, DECIMALS, DELIMITERS, ENCODINGS, Rules
-from billing.payments.bank.statements import NewAccount
+from billing.payments.bank.statements import AnyRules, NewAccount
 from billing.payments.deciding_admin import RefusableForm
 
 UPLOAD_MAX = 1024 * 1024
+CSV, CAMT, CAMT_BY_ID = "csv", "camt.053", "camt.053 by id"
+FORMATS = (
+    (CSV, "CSV with a header"),
+    (CAMT, "camt.053 (ISO 20022 XML)"),
+    (CAMT_BY_ID, "camt.053, lines told apart by the bank's reference (AcctSvcrRef)"),
+)
 
 
 def _choice(values: Sequence[str], label: str, help_text: str = "") -> forms.ChoiceField:
@@ -46,10 +54,18 @@ class StatementForm(RefusableForm):
         required=False,
         widget=UnfoldAdminFileFieldWidget,
         max_length=255,
-        help_text="CSV with a header, at most 1 MiB; larger ones by manage.py import_bank_statement. Whole days only.",
+        help_text="At most 1 MiB; larger ones by manage.py import_bank_statement. Whole days only.",
+    )
+    file_format = forms.ChoiceField(
+        choices=FORMATS,
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        label="What it is",
+        help_text="All below is of CSV; camt.053 says it by itself.",
     )
     columns = forms.CharField(
         max_length=2_000,
+        required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 6}),
         help_text=f"One a line, such as booked=Buchungstag. There are {', '.join(COLUMNS)}.",
     )
@@ -72,7 +88,10 @@ class StatementForm(RefusableForm):
     def clean(self) -> dict[str, Any]:
         told: dict[str, Any] = super().clean() or {}
         told["bytes"] = self._bytes(told)
-        told["pairs"] = self._pairs(told.get("columns", ""))
+        told["file_format"] = told.get("file_format") or CSV
+        told["pairs"] = self._pairs(told.get("columns", "")) if told["file_format"] == CSV else {}
+        if told["file_format"] == CSV and not told["pairs"] and "columns" not in self.errors:
+            self.add_error("columns", "Say which column is what.")
         return told
 
     def _bytes(self, told: dict[str, Any]) -> bytes:
@@ -101,8 +120,10 @@ class StatementForm(RefusableForm):
             pairs[name] = column
         return pairs
 
-    def rules(self) -> Rules:
+    def rules(self) -> AnyRules:
         told = self.cleaned_data
+        if told["file_format"] != CSV:
+            return CamtRules(by_id=told["file_format"] == CAMT_BY_ID)
         names = ("date_format", "decimal", "delimiter", "encoding", "header_line", "opening", "closing")
         return Rules(columns=told["pairs"], **{name: told[name] for name in names})
 
@@ -124,6 +145,18 @@ class WhyForm(RefusableForm):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text="For whoever asks later. It is kept.",
     )
+
+
+class CloseForm(WhyForm):
+    """The last day of an account; none: it is open."""
+
+    closed_on = forms.DateField(
+        label="Last day",
+        required=False,
+        widget=UnfoldAdminDateWidget,
+        help_text="Empty: the account is open after all.",
+    )
+    field_order = ("closed_on", "reason")
 
 
 class MatchForm(WhyForm):

@@ -108,7 +108,7 @@ def match_by_hand(
             raise InvalidRequest("They are not of one currency.", field="payouts")
         [currency] = currencies
         lock_accounts(currency)
-        expected = {leg.key for payout in payouts.values() for leg in queries.legs_of(payout)}
+        expected = {leg.key for payout in payouts.values() for leg in queries.possible_legs_of(payout)}
         if unknown := sorted(set(keys) - expected):
             payout_id, leg = unknown[0]
             never = "went back" if leg == Leg.RETURNED else "arrived"

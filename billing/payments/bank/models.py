@@ -41,6 +41,32 @@ class BankAccount(models.Model):
         return self.name
 
 
+class BankAccountClosing(models.Model):
+    """
+    That an account was closed at the bank, with its last day; or, without a day, that it is open after all.
+
+    The latest word counts. No line of a later day is taken of a closed account.
+    """
+
+    account = models.ForeignKey(BankAccount, on_delete=models.PROTECT, related_name="closings")
+    closed_on = models.DateField(null=True, help_text="Its last day; empty: it is open.")
+    reason = models.CharField(max_length=500)
+    recorded_at = models.DateTimeField()
+    recorded_by = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ("id",)
+        permissions = (("close_bankaccount", "Can say that a bank account was closed"),)
+        constraints = (
+            models.CheckConstraint(
+                name="billing_bankaccountclosing_says_why", condition=~Q(reason="") & ~Q(recorded_by="")
+            ),
+        )
+
+    def __str__(self) -> str:
+        return "Open" if self.closed_on is None else f"Closed on {self.closed_on:%d %b %Y}"
+
+
 class BankStatement(models.Model):
     """A file that was imported, whole. Amounts in minor units of the account's currency."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet, Subquery, Sum
 
-from billing.payments.bank.matching import Key, Line, Movement
+from billing.payments.bank.matching import Key, Line, Movement, bank_days_between
 from billing.payments.bank.models import (
     BankAccount,
     BankLine,
@@ -75,6 +75,51 @@ def legs_of(payout: Payout) -> list[Expected]:
     return legs
 
 
+def possible_legs_of(payout: Payout) -> list[Expected]:
+    """
+    As `legs_of`, and of a payout that failed before it counted as arrived both ways: we may not have heard that it was
+    paid, and then the bank has a line in and a line out. Nothing asks for these; a line may be them.
+    """
+    legs = legs_of(payout)
+    if legs or payout.status != Payout.Status.FAILED or payout.returned_at is None:
+        return legs
+    return [
+        Expected(payout, Leg.ARRIVED, payout.amount_minor, payout.expected_at.astimezone(UTC).date()),
+        Expected(payout, Leg.RETURNED, -payout.amount_minor, payout.returned_at.astimezone(UTC).date()),
+    ]
+
+
+def is_without_way_back(payout: Payout) -> bool:
+    """Whether it never arrived by Stripe's word and no line is its way back: one that is matched in cannot be right."""
+    if payout.arrived_at is not None or payout.status not in _GONE:
+        return False
+    return not live_parts().filter(payout=payout, leg=Leg.RETURNED).exists()
+
+
+def seen_going_back(payouts: Collection[Payout]) -> set[int]:
+    """
+    Of payouts that never arrived by Stripe's word, those of which a line of the bank may be the way back. Without one
+    a line of their amount is another payout's: they are not weighed with it.
+    """
+    never = [one for one in payouts if not legs_of(one) and possible_legs_of(one)]
+    amounts = {-one.amount_minor for one in never}
+    lines = in_states(BankLine.objects.filter(amount_minor__in=amounts) if never else BankLine.objects.none())
+    days: dict[tuple[str, int], list[date]] = {}
+    # Not one of which a person said that it is not Stripe's.
+    for line in lines.filter(Q(said=None) | Q(said=True)):
+        days.setdefault((line.currency, line.amount_minor), []).append(line.booked_on)
+    return {
+        one.pk
+        for one in never
+        for leg in possible_legs_of(one)
+        if leg.leg == Leg.RETURNED
+        and any(
+            bank_days_between(day, leg.on) <= settings.BILLING_BANK_DAYS
+            for day in days.get((one.currency, leg.amount_minor), ())
+        )
+    }
+
+
 def open_movements(*, currency: str, since: datetime) -> list[Movement]:
     """The legs of payouts expected since then, but for those a person matched."""
     payouts = list(Payout.objects.filter(currency=currency, expected_at__gte=since).exclude(amount_minor=0))
@@ -82,10 +127,11 @@ def open_movements(*, currency: str, since: datetime) -> list[Movement]:
         BankMatchPayout.objects.filter(match__undoing=None, match__kind=BankMatch.Kind.BY_HAND, payout__in=payouts)
         .values_list("payout_id", "leg")
     )  # fmt: skip
+    back = seen_going_back(payouts)
     return [
         Movement(leg.key, leg.amount_minor, currency, leg.on, payout.trace_id, payout.statement_descriptor)
         for payout in payouts
-        for leg in legs_of(payout)
+        for leg in (possible_legs_of(payout) if payout.pk in back else legs_of(payout))
         if leg.key not in by_people
     ]
 

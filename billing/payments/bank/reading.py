@@ -152,14 +152,14 @@ def read_statement(content: bytes, rules: Rules, *, currency: str) -> ReadStatem
         raise BadFile(*problems[:ERRORS_SHOWN], *([f"and {more} more"] if more > 0 else []))
     if not found:
         raise BadFile(f"the file has no line below its header in line {rules.header_line}")
-    lines = _numbered(found)
+    lines = numbered(found)
     statement = ReadStatement(
         digest=hashlib.sha256(content).hexdigest(),
         lines=lines,
         opening_minor=_balance("opening", rules, currency),
         closing_minor=_balance("closing", rules, currency),
     )
-    _check_balances(statement, currency)
+    check_balances(statement, currency)
     return statement
 
 
@@ -220,15 +220,21 @@ def _line(line_number: int, row: Mapping[str, str], rules: Rules, currency: str)
     stated = row[columns["currency"]].strip().upper() if "currency" in columns else currency
     if stated != currency:
         raise _Unreadable(columns["currency"], f"{stated or 'empty'}, and the account is in {currency}")
-    reference = _plain(" ".join(row[column] for column in rules.reference_columns))
+    reference = plain_text(" ".join(row[column] for column in rules.reference_columns))
     if len(reference) > REFERENCE_MAX:
         raise _Unreadable(rules.reference_columns[0], f"the text is longer than {REFERENCE_MAX} characters")
     bank_id = row[columns["id"]].strip() if "id" in columns else ""
     if "id" in columns and not 0 < len(bank_id) <= ID_MAX:
         raise _Unreadable(columns["id"], f"every line needs its id, of at most {ID_MAX} characters")
     amount = _amount_of(row, rules, currency)
-    told_by = f"id\n{bank_id}" if bank_id else f"{booked_on}\n{amount}\n{reference}"
-    return ReadLine(line_number, booked_on, value_on, amount, reference, bank_id, _digest(told_by))
+    return ReadLine(
+        line_number, booked_on, value_on, amount, reference, bank_id, identity_of(bank_id, booked_on, amount, reference)
+    )
+
+
+def identity_of(bank_id: str, booked_on: date, amount_minor: int, reference: str) -> str:
+    """What tells a line apart, whatever file it came in."""
+    return _digest(f"id\n{bank_id}" if bank_id else f"{booked_on}\n{amount_minor}\n{reference}")
 
 
 def _amount_of(row: Mapping[str, str], rules: Rules, currency: str) -> int:
@@ -285,11 +291,12 @@ def _date(row: Mapping[str, str], column: str, rules: Rules) -> date:
     return found
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
+    """The text with single spaces, in one Unicode form."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def _numbered(found: Sequence[ReadLine]) -> tuple[ReadLine, ...]:
+def numbered(found: Sequence[ReadLine]) -> tuple[ReadLine, ...]:
     """Equal lines are counted, so that two stay two. Raises BadFile for a bank's id that is there twice."""
     seen: Counter[str] = Counter()
     first: dict[str, int] = {}
@@ -316,7 +323,8 @@ def _balance(field: str, rules: Rules, currency: str) -> int | None:
         raise BadRules(f"the {field} balance: {error}", field=field) from None
 
 
-def _check_balances(statement: ReadStatement, currency: str) -> None:
+def check_balances(statement: ReadStatement, currency: str) -> None:
+    """Raises BadFile where both balances are given and the lines do not lead from the one to the other."""
     if statement.opening_minor is None or statement.closing_minor is None:
         return
     reached = statement.opening_minor + statement.sum_minor

@@ -68,6 +68,7 @@ def account_sections(account: BankAccount, *, today: date) -> dict[str, Any]:
     until = queries.covered_until(currency) or today
     return {
         "account": account,
+        "closing": account.closings.last(),
         "stated": stated,
         "compared": compared,
         "ledger_bank": _ledger_bank(currency),
@@ -168,7 +169,7 @@ def candidates_of(line: BankLine) -> list[tuple[str, str]]:
     _, taken = queries.taken(line_ids=[], payout_ids=list(_near_payouts(line).values_list("pk", flat=True)))
     found = []
     for payout in _near_payouts(line):
-        for leg in queries.legs_of(payout):
+        for leg in queries.possible_legs_of(payout):
             if leg.key in taken or not leg.amount_minor:
                 continue
             is_named = names_trace(line.reference, payout.trace_id)
@@ -194,7 +195,7 @@ def _near_payouts(line: BankLine) -> Any:
 
 def lines_for(payout: Payout, leg: str) -> list[tuple[str, str]]:
     """Lines a payout's leg could be, likeliest first: (id, text). Those that are no match's and of its direction."""
-    wanted = next((one for one in queries.legs_of(payout) if one.leg == leg), None)
+    wanted = next((one for one in queries.possible_legs_of(payout) if one.leg == leg), None)
     on = wanted.on if wanted is not None else payout.expected_at.date()
     amount = amount_of(payout, leg)
     near = timedelta(days=NEAR_DAYS)

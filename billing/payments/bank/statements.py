@@ -15,12 +15,14 @@ from django.db import transaction
 
 from billing.accounting.people import may
 from billing.money_text import minor_text
+from billing.payments.bank.camt import CamtRules, read_camt
 from billing.payments.bank.models import BankAccount, BankLine, BankStatement
 from billing.payments.bank.reading import BadFile, ReadLine, ReadStatement, Rules, read_statement
 from billing.payments.two_people import InvalidRequest, NotPermitted
 
 IMPORT = "billing.import_bankstatement"
 ToldApartBy = BankAccount.ToldApartBy
+AnyRules = Rules | CamtRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +34,23 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What an import would do. `known`: line numbers of the file that an import before had already."""
+    """
+    What an import would do. `known`: identity and number of what an import before had already. Not the line of the
+    file: an XML file may be one line.
+    """
 
     account: BankAccount
     read: ReadStatement
-    known: frozenset[int]
+    known: frozenset[tuple[str, int]]
     earlier: BankStatement | None
 
     @property
     def new(self) -> tuple[ReadLine, ...]:
-        return tuple(line for line in self.read.lines if line.line_number not in self.known)
+        return tuple(line for line in self.read.lines if (line.identity, line.number) not in self.known)
 
 
 def look_at_statement(
-    *, account_name: str, content: bytes, rules: Rules, new_account: NewAccount | None, actor: str, now: datetime
+    *, account_name: str, content: bytes, rules: AnyRules, new_account: NewAccount | None, actor: str, now: datetime
 ) -> Looked:
     """What `import_statement` would do; writes nothing. Raises InvalidRequest, NotPermitted, BadRules and BadFile."""
     _require_permission(actor)
@@ -58,7 +63,7 @@ def import_statement(
     account_name: str,
     file_name: str,
     content: bytes,
-    rules: Rules,
+    rules: AnyRules,
     new_account: NewAccount | None,
     actor: str,
     now: datetime,
@@ -115,7 +120,7 @@ def _require_permission(actor: str) -> None:
         raise NotPermitted(f"{actor} may not import bank statements")
 
 
-def _account(name: str, rules: Rules, new: NewAccount | None, *, actor: str, now: datetime) -> BankAccount:
+def _account(name: str, rules: AnyRules, new: NewAccount | None, *, actor: str, now: datetime) -> BankAccount:
     """The account of this name, or one not saved yet. Raises InvalidRequest."""
     known = BankAccount.objects.filter(name=name).first()
     if known is not None:
@@ -146,7 +151,7 @@ def _fields(account: BankAccount) -> Mapping[str, object]:
     return {name: getattr(account, name) for name in names}
 
 
-def _check_account(account: BankAccount, rules: Rules, new: NewAccount | None) -> None:
+def _check_account(account: BankAccount, rules: AnyRules, new: NewAccount | None) -> None:
     """Raises InvalidRequest where these rules would take lines again that are kept already."""
     if new is not None and new.currency != account.currency:
         raise InvalidRequest(f"{account} is known already, in {account.currency}.", field="currency")
@@ -162,21 +167,24 @@ def _check_account(account: BankAccount, rules: Rules, new: NewAccount | None) -
         )
 
 
-def _look(account: BankAccount, content: bytes, rules: Rules) -> Looked:
+def _look(account: BankAccount, content: bytes, rules: AnyRules) -> Looked:
     earlier = None
     if not account._state.adding:
         earlier = BankStatement.objects.filter(
             account=account, file_digest=hashlib.sha256(content).hexdigest(), rules_digest=rules.digest()
         ).first()
-    read = read_statement(content, rules, currency=account.currency)
+    if isinstance(rules, CamtRules):
+        read = read_camt(content, rules, currency=account.currency)
+    else:
+        read = read_statement(content, rules, currency=account.currency)
     kept = {} if account._state.adding else _kept(account, read)
-    problems = _not_whole(account, kept, read)
+    problems = [*_after_closing(account, rules, read), *_not_whole(account, kept, read)]
     known = set()
     for line in read.lines:
         before = kept.get((line.identity, line.number))
         if before is None:
             continue
-        known.add(line.line_number)
+        known.add((line.identity, line.number))
         if (before.booked_on, before.amount_minor, before.reference) != (
             line.booked_on,
             line.amount_minor,
@@ -189,6 +197,19 @@ def _look(account: BankAccount, content: bytes, rules: Rules) -> Looked:
     if problems:
         raise BadFile(*problems[:20])
     return Looked(account, read, frozenset(known), earlier)
+
+
+def _after_closing(account: BankAccount, rules: AnyRules, read: ReadStatement) -> list[str]:
+    """Lines of days that a closed account has no more."""
+    last = None if account._state.adding else account.closings.last()
+    if last is None or last.closed_on is None:
+        return []
+    return [
+        f"line {line.line_number}, column {rules.columns['booked']}: {line.booked_on}, and {account} was closed on "
+        f"{last.closed_on} ({last.reason}): is it another account's file? If it is open, say so on its page first"
+        for line in read.lines
+        if line.booked_on > last.closed_on
+    ]
 
 
 def _kept(account: BankAccount, read: ReadStatement) -> dict[tuple[str, int], BankLine]:

@@ -208,6 +208,7 @@ class DisputeAcceptanceAdmin(DecidingAdmin):
     list_display = ("dispute_link", "amount", "requested_by", "requested_at", "decided", "done_at", "reason")
     list_select_related = ("dispute", "decision")
     search_fields = ("=dispute__stripe_dispute_id",)
+    search_help_text = "A dispute's id at Stripe"
     fields = ("dispute_link", "amount", "requested_by", "requested_at", "reason", "decided", "done_at", "error")
     approve_permission = operations.APPROVE
 

@@ -138,6 +138,7 @@ class WriteOffRequestAdmin(DecidingAdmin):
     list_display = ("case_link", "amount", "requested_by", "requested_at", "decided", "done_at", "reason")
     list_select_related = ("case__invoice", "decision")
     search_fields = ("=case__invoice__number", "=case__customer__customer_key")
+    search_help_text = "An invoice's number or a customer's key"
     fields = ("case_link", "amount", "requested_by", "requested_at", "reason", "decided", "done_at", "error")
     approve_permission = DECIDE
 
@@ -167,8 +168,10 @@ class WriteOffRequestAdmin(DecidingAdmin):
 
 @admin.register(RecoveryPolicy)
 class RecoveryPolicyAdmin(ReadOnlyAdmin):
+    nothing_yet = "Nothing yet. `manage.py recovery_policy` declares one."
     list_display = ("name", "code", "version", "whose", "holds_for", "declared_at", "declared_by")
     search_fields = ("code", "name")
+    search_help_text = "A part of a code or name"
     fields = (
         "name",
         "code",
@@ -228,6 +231,7 @@ class PaymentCardAdmin(ReadOnlyAdmin):
     list_filter = ("is_default",)
     linked_by = frozenset({"customer__id__exact"})
     search_fields = ("=customer__customer_key", "=stripe_payment_method_id")
+    search_help_text = "A customer's key or a card's id at Stripe"
     fields = ("customer_link", "brand", "last4", "exp_month", "exp_year", "is_default", "detached_at", "projected_at")
 
     @display(description="Customer", ordering="customer__name")
@@ -242,6 +246,7 @@ class MessageAdmin(PagesAdmin):
     list_filter = ("state", "text")
     linked_by = frozenset({"customer__id__exact", "case__id__exact"})
     search_fields = ("=to", "=customer__customer_key", "=purpose")
+    search_help_text = "An address, a customer's key or a purpose"
     list_before_template = "admin/billing/recovery/before_messages.html"
     change_form_template = "admin/billing/recovery/message.html"
     fields = ("to",)

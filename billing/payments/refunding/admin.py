@@ -201,8 +201,10 @@ def _preview_of(seen: RefundRequest) -> dict[str, Any]:
 
 @admin.register(RefundBatch)
 class RefundBatchAdmin(ListedProgress):
+    nothing_yet = "Nothing yet. A person of finance makes one, by Refund many charges."
     list_display = ("name", "total", "line_count", "how_far", "asked_by", "requested_at", "reason")
     search_fields = ("name",)
+    search_help_text = "A part of a name"
     list_before_template = "admin/billing/refunding/before_batches.html"
     change_form_template = "admin/billing/refunding/batch.html"
     fields = ("name",)

@@ -22,7 +22,7 @@ from billing.payments.refunding.parts import parts_for
 from billing.payments.two_people import InvalidRequest, NotPermitted, Outcome
 from billing.stripe import outbox
 from billing.stripe.errors import StripeRefused, StripeUnavailable
-from billing.stripe.readers import id_of
+from billing.stripe.readers import id_of, named_by
 
 logger = logging.getLogger(__name__)
 REQUEST, APPROVE = "billing.request_refund", "billing.approve_refund"
@@ -224,7 +224,7 @@ def _send(request_id: int, *, now: datetime) -> bool:
 def _refund(asked: RefundRequest, *, now: datetime) -> dict[str, Any]:
     reason = _STRIPE_REASONS.get(RefundReason(asked.reason_code))
     params: dict[str, Any] = {
-        "payment_intent": asked.payment.stripe_payment_intent_id,
+        **named_by(asked.payment.stripe_payment_intent_id),
         "amount": asked.amount_minor,
         "metadata": {"refund_request": str(asked.pk)},
     }

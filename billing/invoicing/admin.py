@@ -57,6 +57,7 @@ class InvoiceAdmin(ReadOnlyAdmin):
     list_select_related = ("customer",)
     list_filter = ("status", PastDueFilter)
     search_fields = ("=number", "=stripe_invoice_id", "customer__customer_key", "customer__name")
+    search_help_text = "A number, an id of Stripe's, or a customer's key or name"
     linked_by = frozenset({"customer__id__exact", "created_at__gte", "created_at__lt"})
     fields = ("stripe_invoice_id",)
 
@@ -127,6 +128,7 @@ class InvoiceCloseAdmin(ReadOnlyAdmin):
     list_select_related = ("invoice__customer",)
     list_filter = (HeldFilter, "step")
     search_fields = ("=invoice__number", "=invoice__stripe_invoice_id", "invoice__customer__customer_key")
+    search_help_text = "An invoice's number or id at Stripe, or a customer's key"
     fields = (
         "invoice_link",
         "customer_link",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from billing.invoicing.deleting import NOT_FOUND, is_deleted, record_deleted_draft
@@ -71,7 +71,7 @@ def advance_close(*, close_id: int, now: datetime) -> str:
     due = InvoiceClose.objects.filter(pk=close_id, held_reason="", next_attempt_at__lte=now)
     taken = due.exclude(step__in=InvoiceClose.ENDS).update(next_attempt_at=now + LEASE, attempts=F("attempts") + 1)
     close = InvoiceClose.objects.select_related(
-        "invoice__customer", "period__subscription__customer", "period__plan_version"
+        "invoice__customer", "invoice__order", "period__subscription__customer", "period__plan_version"
     ).get(pk=close_id)
     if not taken:
         return close.step
@@ -93,6 +93,9 @@ def advance_close(*, close_id: int, now: datetime) -> str:
         asked = failure.retry_after if isinstance(failure, StripeUnavailable) else None
         wait = max(min(WAIT_FIRST * 2 ** min(close.attempts - 1, 20), WAIT_MAX), asked or timedelta(0))
         _note(close, error=f"{type(failure).__name__}: {failure}", next_attempt_at=now + wait)
+    except IntegrityError as refused:
+        if not metered_usage.hold_refused(close_id=close_id, refused=refused, now=now):
+            raise
     return close.step
 
 
@@ -215,16 +218,16 @@ def _verify(close: InvoiceClose, now: datetime) -> str:
     written = close.invoice.lines.exclude(kind=InvoiceLine.Kind.FEE).select_related("metered_price")
     rows = {str(line.pk): line for line in written}
     metered = metered_usage.expected_lines(rows, stripe_lines)
+    following = _following(_period(close)) if _is_of_cycle(close) else None
     found = differences(
         invoice=fetched,
         stripe_lines=stripe_lines,
         ours={key: row.amount_minor for key, row in rows.items() if row.metered_price_id is None},
         metered=metered,
-        fees=_expected_fees(_period(close)) if _is_of_cycle(close) else [],
+        fees=_expected_fees(following) if following else [],
         currency=close.invoice.currency,
     )
-    if _is_of_cycle(close):
-        found += _seats_not_allowed(_period(close))
+    found += _seats_not_allowed(following) if following else []
     if found:
         raise CloseHeld("; ".join(found))
     of_meters = {row.metered_price.stripe_price_id: row for row in rows.values() if row.metered_price is not None}
@@ -243,18 +246,16 @@ def _verify(close: InvoiceClose, now: datetime) -> str:
         return _finish_step(close, Step.VERIFIED, now=now, detail=detail)
 
 
-def _expected_fees(period: BillingPeriod) -> list[ExpectedFee]:
+def _expected_fees(following: BillingPeriod) -> list[ExpectedFee]:
     """The fees, in advance, of the period that follows, by the terms that are frozen in it."""
-    following = _following(period)
     return [
         ExpectedFee(price_id=fee.version.stripe_price_id or "", amount_minor=fee.amount_minor)
         for fee in billed_fees(following)
     ]
 
 
-def _seats_not_allowed(period: BillingPeriod) -> list[str]:
+def _seats_not_allowed(following: BillingPeriod) -> list[str]:
     """Somebody may have changed the seats at Stripe, where nothing holds them to the terms."""
-    following = _following(period)
     outside = seats_outside(following.plan_version, following.seats)
     return [outside] if outside else []
 

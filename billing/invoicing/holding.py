@@ -14,6 +14,7 @@ from typing import Any
 from django.db import transaction
 
 from billing.accounting.people import may
+from billing.invoicing.metered.models import MeteredShortfall
 from billing.invoicing.models import Invoice, InvoiceClose
 from billing.invoicing.release_models import InvoiceCloseRelease
 
@@ -101,6 +102,13 @@ def release_close(*, close_id: int, words: str, actor: str, now: datetime) -> In
                 "words",
                 f"The invoice is {close.invoice.get_status_display().lower()} at Stripe and takes no lines any more. "
                 "Usage that is not on it goes onto the next invoice; void it to bill all of it anew.",
+            )
+        lacking = MeteredShortfall.objects.filter(close=close, decision=None).select_related("event").first()
+        if lacking is not None:
+            raise ReleaseRefused(
+                "words",
+                f"Usage of it does not count at Stripe ({lacking.event}): have that sent again and wait until Stripe "
+                "counts it, or decide what becomes of it.",
             )
         release = InvoiceCloseRelease.objects.create(
             close=close,

@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet, Sum
 
 from billing.catalog.models import LatePolicy
 from billing.customers.operations import lock_customer
-from billing.invoicing import late_documents
+from billing.invoicing import late_documents, late_intending
 from billing.invoicing.absorbing import AbsorptionError, absorb_unbilled, give_up
 from billing.invoicing.late_models import AbsorbedUsage
 from billing.invoicing.late_states import ACTOR, NOTHING_TO_BILL, OUTCOME_CHARS_MAX, State, rows_of, settle
@@ -101,7 +101,7 @@ def apply_policy(*, period_id: int, now: datetime) -> None:
         period = _held(period_id)
         rows = rows_of(period_id, State.FOUND, State.WAITING)
         is_over = period.subscription.status in ENDED_STATUSES
-        if not rows.exists() or late_documents.is_under_way(period_id):
+        if not rows.exists() or late_intending.is_under_way(period_id):
             return
         left = rating_queries.uninvoiced(period.subscription_id, period_id)
         if not any(rest.amount for rest in left):
@@ -214,7 +214,7 @@ def _make_documents(
 
     `may_ask` says whether an increase may be asked for without one. What is too small for a document is given up.
     """
-    wanted = late_documents.plan_for(period, left)
+    wanted = late_intending.plan_for(period, left)
     currency = period.plan_version.currency
     if wanted.not_creditable:
         amount = plain(sum((-change.amount for change in wanted.not_creditable), ZERO))
@@ -232,7 +232,7 @@ def _make_documents(
         if not wanted.credits and not wanted.increases:
             settle(rows, TOO_SMALL, actor=actor, now=now)
             return
-        late_documents.intend(period, wanted, actor=actor, now=now)
+        late_intending.intend(period, wanted, actor=actor, now=now)
         rows.update(state=State.CORRECTING, outcome="", settled_by=actor)
 
 

@@ -4,7 +4,8 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from billing.catalog.models import LatePolicy
+from billing.catalog.models import LatePolicy, UsageDelivery
+from billing.invoicing.late_intending import is_under_way
 from billing.invoicing.models import Invoice
 from billing.rating.models import LateUsage
 from billing.subscriptions.models import BillingPeriod
@@ -30,6 +31,8 @@ def may_go_onto_next_invoice(period: BillingPeriod) -> bool:
     """Whether an invoice that is being written may take what is left of an earlier period."""
     if rows_of(period.pk, State.DECISION, State.CORRECTING).exists():
         return False
+    if period.plan_version.usage_delivery == UsageDelivery.METER_EVENTS and is_under_way(period.pk):
+        return False  # a document asks for what Stripe left off an invoice
     by_next_invoice = period.plan_version.late_policy == LatePolicy.NEXT_INVOICE
     return by_next_invoice or not rows_of(period.pk, State.FOUND).exists()
 

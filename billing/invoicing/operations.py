@@ -14,8 +14,10 @@ from billing.customers.models import Customer
 from billing.customers.operations import lock_customer
 from billing.invoicing import queries
 from billing.invoicing.crediting import project_credit_notes
+from billing.invoicing.discounts import record_discounts
 from billing.invoicing.holding import held
 from billing.invoicing.metered.closing import fees_among
+from billing.invoicing.metered.shortfalls import bring_lines
 from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep
 from billing.invoicing.prepaying import issue_prepaid_grants
 from billing.invoicing.recording import record_lines
@@ -85,7 +87,7 @@ def project_invoice(
         project_credit_notes(invoice, notes, now=now)
         return invoice
     if not was_entered or is_newly_void:
-        _enter(invoice, lines, now=now)
+        _enter(invoice, lines, fetched, now=now)
     project_credit_notes(invoice, notes, now=now)
     issue_prepaid_grants(invoice, now=now)
     settle_paid_elsewhere(invoice, fetched, now=now)
@@ -105,10 +107,17 @@ def _side_of_cut(fetched: StripeDict, *, cut_at: datetime | None) -> str:
     return Invoice.TakenOver.SETTLED if is_settled else Invoice.TakenOver.OPEN
 
 
-def _enter(invoice: Invoice, stripe_lines: Sequence[StripeDict], *, now: datetime) -> None:
+def _enter(invoice: Invoice, stripe_lines: Sequence[StripeDict], fetched: StripeDict, *, now: datetime) -> None:
     """Post the finalisation, and its reversal when the invoice is void. The entry's key makes it once."""
     assert invoice.finalized_at is not None
-    lines = record_lines(invoice, stripe_lines)
+    try:
+        lines = record_lines(invoice, stripe_lines)
+    except ProjectionRefused:
+        # Stripe may have left off usage of its meters, and somebody decided about that.
+        if not bring_lines(invoice, stripe_lines, now=now):
+            raise
+        lines = record_lines(invoice, stripe_lines)
+    record_discounts(lines, stripe_lines, fetched)
     finalized_at = _not_before_cut(invoice, invoice.finalized_at)
     try:
         entry = post_invoice_finalized(invoice=invoice, lines=lines, finalized_at=finalized_at, recorded_at=now)

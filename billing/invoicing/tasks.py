@@ -7,6 +7,7 @@ from celery import shared_task
 from billing.invoicing import queries
 from billing.invoicing.closing import advance_close
 from billing.invoicing.late import settle_late_usage
+from billing.invoicing.metered.deciding import settle_shortfalls
 from billing.invoicing.models import InvoiceClose
 from billing.invoicing.orders.carrying_out import carry_out, due_orders
 from billing.invoicing.orders.thresholds import order_threshold_invoices
@@ -31,7 +32,11 @@ def task_close_invoice(*, close_id: int, **_: Any) -> str:
 
 @shared_task
 def task_settle_late_usage(**_: Any) -> int:
-    """Accrue closed periods that something arrived for, and settle what was found as the contract says."""
+    """
+    Accrue closed periods that something arrived for, and settle what was found as the contract says; before that, what
+    Stripe left off invoices: its documents are made with the others.
+    """
+    settle_shortfalls(now=clock.now())
     return settle_late_usage(now=clock.now())
 
 

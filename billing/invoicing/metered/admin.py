@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing.admin_links import NOTHING, link, list_url, page_link, page_url
 from billing.invoicing.metered.models import MeteredEvent, MeteredPrice
-from billing.invoicing.metered.page import COLOURS
+from billing.invoicing.metered.page import COLOURS, meter_text
 from billing.invoicing.metered.sending import MeterStuck, send_again
 from billing.invoicing.metered.targets import Standing, standings
 from billing.money_text import minor_text
@@ -36,6 +36,7 @@ class AgainForm(forms.Form):
 
 @admin.register(MeteredEvent)
 class MeteredEventAdmin(ReadOnlyAdmin):
+    nothing_yet = "Nothing yet. Usage of plans that are sent to Stripe's meters shows here once it was rated."
     list_display = ("identifier", "customer_link", "meter", "units", "amount", "minute_at", "state_label", "error")
     list_select_related = _PERIOD
     list_filter = ("state",)
@@ -74,10 +75,9 @@ class MeteredEventAdmin(ReadOnlyAdmin):
 
     @display(description="Meter", ordering="price")
     def meter(self, event: MeteredEvent) -> str:
-        what = f"{event.price.rate.subject} {event.price.rate.meter_code.replace('_', ' ')}".strip()
-        return page_link("billing.meteredprice", event.price_id, what)
+        return page_link("billing.meteredprice", event.price_id, meter_text(event.price))
 
-    @display(description="Change of the amount")
+    @display(description="Change")
     def amount(self, event: MeteredEvent) -> str:
         return minor_text(event.units * event.price.unit_minor, event.period.plan_version.currency)
 
@@ -132,7 +132,9 @@ class MeteredEventAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "title": "Send usage to Stripe's meter again",
             "event": event,
+            "meter": meter_text(event.price),
             "standing": _standing(event),
+            "currency": event.period.plan_version.currency,
             "form": form,
             "cancel_url": page_url("billing.meteredevent", event_id),
         }
@@ -162,14 +164,16 @@ def _standing(event: MeteredEvent) -> Standing:
 
 @admin.register(MeteredPrice)
 class MeteredPriceAdmin(ReadOnlyAdmin):
-    list_display = ("event_name", "version_link", "rate_link", "unit_minor", "stripe_price_id", "made_at")
+    nothing_yet = "Nothing yet. A price is made for each rate of a published plan version that is sent to meters."
+    list_display = ("event_name", "version_link", "rate_link", "increment", "stripe_price_id", "made_at")
     list_select_related = ("plan_version__plan", "rate")
     search_fields = ("=event_name", "=stripe_price_id", "=stripe_meter_id")
+    search_help_text = "The name of a meter's events, or an id of its meter or price at Stripe"
     fields = (
         "event_name",
         "version_link",
         "rate_link",
-        "unit_minor",
+        "increment",
         "stripe_meter_id",
         "stripe_price_id",
         "made_at",
@@ -183,6 +187,10 @@ class MeteredPriceAdmin(ReadOnlyAdmin):
     @display(description="Rate")
     def rate_link(self, price: MeteredPrice) -> str:
         return page_link("billing.rate", price.rate_id, price.rate)
+
+    @display(description="One increment", ordering="unit_minor")
+    def increment(self, price: MeteredPrice) -> str:
+        return minor_text(price.unit_minor, price.plan_version.currency)
 
     @display(description="What was sent")
     def events_link(self, price: MeteredPrice) -> str:

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
-from billing.invoicing.holding import CloseHeld
+from billing.invoicing.holding import CloseHeld, held
 from billing.invoicing.metered.models import MeteredEvent, MeteredPrice, MeteredSummary
 from billing.invoicing.metered.sending import MeterStuck, bring_to_lines, periods_of, record_not_counted
 from billing.invoicing.metered.summaries import not_counted_of, read_summaries
@@ -24,6 +24,9 @@ from billing.subscriptions.models import BillingPeriod
 StripeDict = dict[str, Any]
 # So many events are named where a close is held.
 NAMED_MAX = 3
+NOT_AS_WRITTEN = "Stripe's meters are not at what the lines say"
+# The rule of the database (migrations/sql/0023_metered_usage.sql).
+BESIDE_METERS = "billing_invoiceclose_metered"
 WAIT_MAX = timedelta(seconds=settings.BILLING_CLOSE_WAIT_MAX_SECONDS)
 
 
@@ -53,10 +56,9 @@ def carried_by(period: BillingPeriod, stripe_lines: Iterable[StripeDict]) -> dic
 
     A price whose item is not on the subscription, or a period whose usage goes as lines (`by_lines`), has none.
     """
-    if by_lines([period]):
+    found = metered_prices_of(line for line in stripe_lines if is_subscription_fee(line))
+    if not found or by_lines([period]):
         return {}
-    lines = [line for line in stripe_lines if is_subscription_fee(line)]
-    found = metered_prices_of(lines)
     return {price.rate_id: price for price in found.values() if price.plan_version_id == period.plan_version_id}
 
 
@@ -76,9 +78,12 @@ def require_counted_at_stripe(close: InvoiceClose, *, now: datetime) -> Behind |
     once. Without a report Stripe may only be late: nothing is sent, as both would count then. After the longest wait
     the close is held: raises CloseHeld, each price a sentence with the events that Stripe does not show.
     """
-    behind = [row for row in read_summaries(standings_of(close), now=now) if not row.agrees]
+    found = standings_of(close)
+    behind = [row for row in read_summaries(found, now=now) if not row.agrees]
     if not behind:
-        return None
+        # A report may have come since the last was sent: the next try sends again.
+        moved = [one for one in found if one.delta or one.under_way is not None]
+        return Behind(f"{NOT_AS_WRITTEN}: {'; '.join(map(_not_as_written, moved))}") if moved else None
     words = "; ".join(_words(row) for row in behind)
     if _name_not_counted(close, behind, now=now):
         send_last(close, now=now)
@@ -123,6 +128,26 @@ def expected_lines(rows: Mapping[str, InvoiceLine], stripe_lines: Iterable[Strip
         row.metered_price.stripe_price_id: row.amount_minor for row in rows.values() if row.metered_price is not None
     }
     return dict.fromkeys(metered_prices_of(stripe_lines), 0) | ours
+
+
+def hold_refused(*, close_id: int, refused: IntegrityError, now: datetime) -> bool:
+    """
+    Hold a close that the database does not let be compared, in the words of its refusal; False for other refusals.
+
+    What was sent was changed between the comparison and its step (a report, a run, a hand): by itself it is not tried
+    again, because nobody knows which of the two is right.
+    """
+    diag = getattr(refused.__cause__, "diag", None)
+    if diag is None or diag.constraint_name != BESIDE_METERS:
+        return False
+    words = f"{diag.message_primary}. {diag.message_hint or ''}".strip()
+    InvoiceClose.objects.filter(pk=close_id, held_reason="").update(error=words, **held(words, now=now))
+    return True
+
+
+def _not_as_written(one: Standing) -> str:
+    said = f"the lines of {one.period} charge {one.target} increments of {one.price}, and {one.sent} were sent"
+    return f"{said}; {one.under_way} is under way" if one.under_way is not None else said
 
 
 def _words(row: MeteredSummary) -> str:

@@ -6,12 +6,15 @@ where the end was planned too late for them to be brought to nothing before. Wha
 from datetime import datetime
 from typing import Any
 
+from django.db.models import QuerySet
+
 from billing.invoicing.metered.closing import fees_among, metered_prices_of
 from billing.invoicing.metered.models import MeteredEvent
 from billing.invoicing.metered.sending import MeterStuck, bring_to_targets, periods_until
 from billing.invoicing.metered.summaries import read_summaries
 from billing.invoicing.metered.targets import standings
 from billing.invoicing.models import Invoice, InvoiceClose
+from billing.invoicing.orders.models import InvoiceOrder
 from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import StripeRefused
 from billing.stripe.seconds import second_of
@@ -19,6 +22,9 @@ from billing.subscriptions.models import BillingPeriod
 
 StripeDict = dict[str, Any]
 DRAFT = Invoice.Status.DRAFT
+# Nothing of ours goes on before somebody did this; by these words the overview finds the orders that wait for it.
+BESIDE_FEES = "bills usage beside fees: finalise it at Stripe, or delete it there"
+FOR_A_PERSON = f"Stripe's draft {{invoice}} {BESIDE_FEES}"
 
 
 def unsettled(last: BillingPeriod, *, now: datetime) -> str:
@@ -47,9 +53,15 @@ def unsettled(last: BillingPeriod, *, now: datetime) -> str:
         if known is None or invoice["status"] != DRAFT:
             return f"Stripe's own invoice {invoice['id']} with usage is not in our books yet"
         if fees_among(lines):
-            return f"Stripe's draft {invoice['id']} bills usage beside fees: finalise it at Stripe, or delete it there"
+            return FOR_A_PERSON.format(invoice=invoice["id"])
         return _settle(invoice, last, now=now)
     return ""
+
+
+def waiting_for_a_person() -> QuerySet[InvoiceOrder]:
+    """Closing invoices that wait until somebody finalised, or deleted, a draft of Stripe's with fees and usage."""
+    under_way = InvoiceOrder.objects.filter(kind=InvoiceOrder.Kind.CLOSING, state=InvoiceOrder.State.INTENDED)
+    return under_way.filter(error__contains=BESIDE_FEES).select_related("customer").order_by("ordered_at", "pk")
 
 
 def _settle(draft: StripeDict, last: BillingPeriod, *, now: datetime) -> str:

@@ -124,4 +124,58 @@ class MeteredSummary(models.Model):
         return self.stripe_units == self.our_units
 
 
-__all__ = ["MeteredEvent", "MeteredPrice", "MeteredSummary", "MeteredWithdrawal"]
+class MeteredShortfall(models.Model):
+    """
+    An event of which Stripe said only after its close was compared that it does not count. While the invoice is a
+    draft the close is held, and what is missing can be sent again; what Stripe finalised without it is for a person.
+    """
+
+    event = models.OneToOneField(MeteredEvent, on_delete=models.PROTECT, related_name="shortfall")
+    close = models.ForeignKey("billing.InvoiceClose", on_delete=models.PROTECT, related_name="metered_shortfalls")
+    amount_minor = models.BigIntegerField(help_text="What Stripe's meter lacks by it, in minor units, of either sign.")
+    found_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        permissions = (("decide_meteredshortfall", "Can decide about usage that Stripe left off an invoice"),)
+        constraints = (models.CheckConstraint(name="billing_meteredshortfall_amount", condition=~Q(amount_minor=0)),)
+
+    def __str__(self) -> str:
+        return f"Left off by Stripe: {self.event}"
+
+
+class MeteredShortfallDecision(models.Model):
+    """What became of usage that Stripe left off an invoice: the first word about it, and the last."""
+
+    class Way(models.TextChoices):
+        SENT_AGAIN = "sent_again", "Sent again, and on its invoice"
+        NEXT_INVOICE = "next_invoice", "On the next invoice"
+        DOCUMENT = "document", "A credit note, or an invoice of its own"
+        ABSORB = "absorb", "Absorbed"
+
+    shortfall = models.OneToOneField(MeteredShortfall, on_delete=models.PROTECT, related_name="decision")
+    way = models.CharField(max_length=12, choices=Way)
+    reason = models.CharField(max_length=500)
+    decided_by = models.CharField(max_length=200, help_text="A task of ours, a service or a person.")
+    decided_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(
+                name="billing_meteredshortfalldecision_says_why", condition=~Q(reason="") & ~Q(decided_by="")
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.get_way_display()
+
+
+__all__ = [
+    "MeteredEvent",
+    "MeteredPrice",
+    "MeteredShortfall",
+    "MeteredShortfallDecision",
+    "MeteredSummary",
+    "MeteredWithdrawal",
+]

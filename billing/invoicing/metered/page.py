@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from billing.admin_links import list_url
-from billing.invoicing.metered.models import MeteredEvent, MeteredSummary
+from billing.invoicing.metered.models import MeteredEvent, MeteredPrice, MeteredSummary
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.money_text import minor_text
 
@@ -29,6 +29,11 @@ class MeteredRow:
     summary_text: str
     charged: str
     events_url: str
+
+
+def meter_text(price: MeteredPrice) -> str:
+    """What a meter counts, such as "claude-sonnet-5 input tokens"."""
+    return f"{price.rate.subject} {price.rate.meter_code.replace('_', ' ')}".strip()
 
 
 def events_url(line: InvoiceLine) -> str:
@@ -64,7 +69,7 @@ def of_invoice(invoice: Invoice) -> list[MeteredRow]:
         line = brought.get(key)
         rows.append(
             MeteredRow(
-                meter=f"{price.rate.subject} {price.rate.meter_code.replace('_', ' ')}".strip(),
+                meter=meter_text(price),
                 period=str(of_key[0].period),
                 events=of_key[-EVENTS_SHOWN:],
                 left_out=max(0, len(of_key) - EVENTS_SHOWN),

@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 
 from billing.customers.operations import lock_customer
 from billing.invoicing.metered.models import MeteredEvent, MeteredWithdrawal
+from billing.invoicing.metered.shortfalls import record_shortfalls
 from billing.invoicing.metered.summaries import not_counted_of
 from billing.invoicing.metered.targets import Standing, minute_for, sendable, standings
 from billing.invoicing.models import InvoiceClose
@@ -182,6 +183,8 @@ def bring_to_lines(*, close: InvoiceClose, now: datetime) -> int:
 
 def bring_to_targets(ids: Collection[int], *, now: datetime) -> int:
     """As `bring_to_lines`, for these periods: what is closed, or goes as lines, is not left to move."""
+    if not ids:
+        return 0
     sent = 0
     for _ in range(AGAIN_MAX + 3):
         for event in _under_way(ids):
@@ -202,14 +205,15 @@ def periods_of(close: InvoiceClose) -> list[int]:
 
 def periods_until(last: BillingPeriod) -> list[int]:
     """The ids of a period and of what was cut off before it, since the latest period that has a close of its own."""
+    periods = BillingPeriod.objects.filter(subscription_id=last.subscription_id, ends_at__lte=last.ends_at)
+    metered = periods.filter(plan_version__metered_prices__isnull=False).distinct().order_by("pk")
+    found = list(metered.values_list("pk", "starts_at"))
+    if not found:
+        return []  # most subscriptions know no meters: for them this is all that a close asks
     before = InvoiceClose.objects.filter(period__subscription_id=last.subscription_id)
     earlier = before.filter(period__ends_at__lt=last.ends_at).order_by("-period__ends_at")
     since = earlier.values_list("period__ends_at", flat=True).first()
-    periods = BillingPeriod.objects.filter(subscription_id=last.subscription_id, ends_at__lte=last.ends_at)
-    if since is not None:
-        periods = periods.filter(starts_at__gte=since)
-    metered = periods.filter(plan_version__metered_prices__isnull=False).distinct()
-    return list(metered.order_by("pk").values_list("pk", flat=True))
+    return [pk for pk, starts_at in found if since is None or starts_at >= since]
 
 
 def withdraw(*, period: BillingPeriod, reason: str, now: datetime) -> None:
@@ -234,15 +238,20 @@ def record_not_counted(*, identifiers: dict[str, str], now: datetime) -> int:
     Write down which events Stripe says do not count, by identifier with its words; return how many were news.
 
     Inside the caller's transaction. What is sent instead is worked out by the next run, or by the close. An event of a
-    period whose invoice was compared already stays a difference for people: its meter is not moved any more.
+    period whose invoice was compared already is for people: it holds the invoice (`shortfalls`).
     """
+    of_them = BillingPeriod.objects.filter(metered_events__identifier__in=identifiers).values("pk")
+    # Held against a close that is compared at this moment: one of the two knows of the other.
+    list(BillingPeriod.objects.select_for_update(no_key=True).filter(pk__in=of_them).order_by("pk"))
     rows = MeteredEvent.objects.filter(identifier__in=identifiers).exclude(state=State.NOT_COUNTED)
+    rows = rows.select_related("period", "price")
     found = list(rows.select_for_update(of=("self",)).order_by("pk"))
     for event in found:
         event.state, event.error = State.NOT_COUNTED, identifiers[event.identifier][:ERROR_CHARS_MAX] or "Not counted."
         event.answered_at = event.answered_at or now
         event.save(update_fields=["state", "error", "answered_at"])
         logger.error("Stripe does not count %s: %s", event, event.error)
+    record_shortfalls(found, now=now)
     return len(found)
 
 

@@ -114,6 +114,8 @@ def standings(periods: Collection[BillingPeriod]) -> list[Standing]:
     A flat number of queries. Of one that is closed, it is what the lines say that Stripe's meters brought; of one that
     goes onto its invoice as lines (`by_lines`), nothing but what Stripe billed already.
     """
+    if not periods:
+        return []
     ids = [period.pk for period in periods]
     versions = {period.plan_version_id for period in periods}
     prices: dict[int, list[MeteredPrice]] = {}

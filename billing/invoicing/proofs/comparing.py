@@ -7,6 +7,7 @@ from django.db.models import Sum
 
 from billing.catalog.models import Rate
 from billing.invoicing.late_models import AbsorbedUsage, LateCreditLine
+from billing.invoicing.metered.shortfalls import left_off
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.proofs import gathering
 from billing.invoicing.proofs.reading import instant_text, line_row, number_text
@@ -58,10 +59,16 @@ def _meters(document: Document) -> Iterator[str]:
 
 
 def _lines(document: Document, invoice: Invoice) -> Iterator[str]:
-    lines = invoice.lines.filter(kind__in=gathering.OURS)
+    lines = list(invoice.lines.filter(kind__in=gathering.OURS))
+    prices = {line.pk: line.metered_price_id for line in lines}
     stored = {line.pk: line_row(line) for line in lines}
+    # What Stripe left off a line is compared with the finalised invoice.
+    lacking = left_off(invoice) if any(prices.values()) else {}
     for row in document["lines"]:
-        yield from _fields(f"line {row['id']}", row, stored.pop(row["id"], None))
+        held = row
+        if lacking and (stored.get(row["id"], {}).get("period"), prices.get(row["id"])) in lacking:
+            held = {name: value for name, value in row.items() if name not in ("exact", "rounding", "amount_minor")}
+        yield from _fields(f"line {row['id']}", held, stored.pop(row["id"], None))
     for line_id in stored:
         yield f"line {line_id} is on the invoice and not in the proof"
 

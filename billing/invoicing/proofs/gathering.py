@@ -12,7 +12,7 @@ from django.db.models import Max, QuerySet, Sum
 from billing.catalog.fingerprint import card_chain, terms_fingerprint
 from billing.catalog.models import Rate
 from billing.invoicing.late_models import AbsorbedUsage, LateCorrection, LateCreditLine
-from billing.invoicing.models import Invoice, InvoiceClose, InvoiceLine
+from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.proofs.reading import accrual_rows, instant_text, line_row, number_text
 from billing.invoicing.proofs.verifier.proof import FORMAT, canonical
@@ -20,6 +20,7 @@ from billing.rating.models import AllowanceDrawdown, GrantDrawdown, UsageAccrual
 from billing.rating.rating import EXACT, ZERO
 from billing.subscriptions.at_stripe import billed_fees
 from billing.subscriptions.models import BillingPeriod
+from ledger import queries as ledger_queries
 from metering import queries as metering_queries
 from promotions import queries as promotions_queries
 
@@ -328,26 +329,44 @@ def _settled(at: PeriodAt, invoice: Invoice) -> Row:
     lines = InvoiceLine.objects.filter(period=at.period, kind=InvoiceLine.Kind.USAGE).exclude(invoice=invoice)
     first = invoice.lines.filter(kind__in=OURS).order_by("pk").values_list("pk", flat=True).first()
     lines = lines.filter(pk__lt=first) if first is not None else lines.filter(invoice__created_at__lte=at.at)
-    is_void: dict[str, Any] = {"invoice__status": Invoice.Status.VOID}
-    if invoice.finalized_at is not None:
-        is_void["invoice__voided_at__lte"] = invoice.finalized_at
+    billed = list(lines.select_related("invoice").order_by("pk"))
+    # One that became void only after these lines were written was asked for then: they are what is left without it.
+    void = {one.pk for one in _void_before(invoice, {line.invoice_id: line.invoice for line in billed}.values())}
     through = 0 if at.accrual is None else at.accrual.pk
     absorbed = AbsorbedUsage.objects.filter(period=at.period, accrual_id__lte=through)
     credited = LateCreditLine.objects.filter(correction__period=at.period, correction__accrual_id__lte=through)
     credited = credited.filter(correction__credit_note__unwound_at=None)
     credited = credited.exclude(correction__state=LateCorrection.State.REFUSED).select_related("invoice_line")
-    billed = lines.select_related("invoice").order_by("pk")
     return {
         "settled": [
-            *(_settled_line(line) for line in billed.exclude(**is_void)),
+            *(_settled_line(line) for line in billed if line.invoice_id not in void),
             *(_row_of("absorbed", one.pk, one.rate_id, one.quantity, one.amount) for one in absorbed.order_by("pk")),
             *(
                 _row_of("credit", one.pk, one.invoice_line.rate_id, one.quantity, one.exact_amount)
                 for one in credited.order_by("pk")
             ),
         ],
-        "void": [_settled_line(line) for line in billed.filter(**is_void)],
+        "void": [_settled_line(line) for line in billed if line.invoice_id in void],
     }
+
+
+def _void_before(invoice: Invoice, others: Iterable[Invoice]) -> list[Invoice]:
+    """Of other invoices, those that were void in our books when the lines of this one were written."""
+    void = [one for one in others if one.status == Invoice.Status.VOID]
+    if not void:
+        return []
+    accrued = InvoiceCloseStep.objects.filter(close__invoice=invoice, step=InvoiceClose.Step.ACCRUED)
+    written_at = accrued.values_list("recorded_at", flat=True).first() or invoice.finalized_at
+    return [one for one in void if written_at is None or _known_void_at(one) <= written_at]
+
+
+def _known_void_at(invoice: Invoice) -> datetime:
+    """When our books took an invoice for void: by the reversal of its entry; of a deleted draft there is none."""
+    entry = ledger_queries.entry_by_key(f"invoice_finalized:{invoice.stripe_invoice_id}")
+    if entry is not None and entry.reversed_by is not None:
+        return ledger_queries.entry(entry.reversed_by).recorded_at
+    assert invoice.voided_at is not None  # it is void
+    return invoice.voided_at
 
 
 def _settled_line(line: InvoiceLine) -> Row:

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from billing.invoicing.discounts import discounts_of
+from billing.invoicing.metered.shortfalls import left_off
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.proofs.verifier.proof import Document, read_json
 from billing.invoicing.proofs.verifier.usage import Event
@@ -100,6 +102,9 @@ def line_row(line: InvoiceLine) -> dict[str, Any]:
 def finalised_of(invoice: Invoice) -> dict[str, Any]:
     """The invoice as Stripe finalised it, with all lines and its entry, which is found by its key."""
     entry = ledger_queries.entry_by_key(f"invoice_finalized:{invoice.stripe_invoice_id}")
+    lines = list(invoice.lines.select_related("period").order_by("position"))
+    lacking = left_off(invoice) if any(line.metered_price_id for line in lines) else {}
+    taken = discounts_of(invoice) if any(line.discount_minor for line in lines) else {}
     learned = ("stripe_line_id", "discount_minor", "exclusive_tax_minor", "inclusive_tax_minor")
     return {
         "number": invoice.number,
@@ -107,8 +112,14 @@ def finalised_of(invoice: Invoice) -> dict[str, Any]:
         "total_minor": invoice.total_minor,
         "finalized_at": None if invoice.finalized_at is None else instant_text(invoice.finalized_at),
         "lines": [
-            {**line_row(line), **{name: getattr(line, name) for name in learned}, **_of_fee(line)}
-            for line in invoice.lines.select_related("period").order_by("position")
+            {
+                **line_row(line),
+                **{name: getattr(line, name) for name in learned},
+                **_of_fee(line),
+                **_discounts_of(line, taken),
+                **_left_off(line, lacking),
+            }
+            for line in lines
         ],
         "entry": None
         if entry is None
@@ -121,6 +132,17 @@ def _of_fee(line: InvoiceLine) -> dict[str, Any]:
     if line.kind != InvoiceLine.Kind.FEE:
         return {}
     return {"starts_at": None if line.period is None else instant_text(line.period.starts_at)}
+
+
+def _discounts_of(line: InvoiceLine, taken: Mapping[int, list[list[Any]]]) -> dict[str, Any]:
+    """Which discounts took what off a line; nothing for one that none did, or of before they were told apart."""
+    return {"discounts": taken[line.pk]} if line.pk in taken else {}
+
+
+def _left_off(line: InvoiceLine, lacking: Mapping[tuple[int, int], int]) -> dict[str, Any]:
+    """What of a line of a meter Stripe did not charge, and a person decided about: the proof was of all of it."""
+    found = lacking.get((line.period_id or 0, line.metered_price_id or 0))
+    return {"left_off_minor": found} if found else {}
 
 
 def pruned(data: Mapping[str, Any], paths: Sequence[Sequence[str]]) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def compare_finalised(proof: Proof, finalised: Document) -> list[str]:
     total = 0
     for line in finalised["lines"]:
         total += line["amount_minor"] - line["discount_minor"] + line["exclusive_tax_minor"]
+        found += _discounts(line)
         if line["kind"] not in ("usage", "coverage"):
             continue
         proved = ours.pop(line["id"], None)
@@ -100,16 +101,38 @@ def compare_finalised(proof: Proof, finalised: Document) -> list[str]:
                 f"line {line['id']} of {line['amount_minor']} minor units is on the invoice and not in the proof"
             )
             continue
+        charged = _as_proved(line, proof.currency)
         found += [
             f"line {line['id']}: {what} is {line[what]} on the invoice, {proved[what]} in the proof"
             for what in ("kind", "period", "rate", "quantity", "exact", "rounding", "amount_minor")
-            if line[what] != proved[what]
+            if charged.get(what, proved[what]) != proved[what]
         ]
     found += [f"line {line_id} of the proof is not on the invoice" for line_id in ours]
     found += _fees_charged(document, finalised)
     if total != finalised["total_minor"]:
         found.append(f"its lines come to {total} minor units, its total is {finalised['total_minor']}")
     return found + _entry_of_invoice(proof, finalised, total)
+
+
+def _as_proved(line: Document, currency: str) -> Document:
+    """A line with what Stripe left off it: that much less is charged, exactly, and the rest is asked for elsewhere."""
+    lacking = line.get("left_off_minor")
+    if not lacking:
+        return line
+    is_exact = Fraction(line["exact"]) == in_units(line["amount_minor"], currency) and not Fraction(line["rounding"])
+    whole = {**line, "amount_minor": line["amount_minor"] + lacking}
+    return {what: value for what, value in whole.items() if not is_exact or what not in ("exact", "rounding")}
+
+
+def _discounts(line: Document) -> list[str]:
+    """The discounts that are told of a line come to what was taken off it."""
+    parts = line.get("discounts") or []
+    taken = sum(amount for _, _, amount in parts)
+    if not parts or taken == line["discount_minor"]:
+        return []
+    told = ", ".join(f"{coupon or discount} {amount}" for discount, coupon, amount in parts)
+    off = line["discount_minor"]
+    return [f"line {line['id']}: {off} minor units are taken off it, by its discounts {taken} ({told})"]
 
 
 def _fees_charged(document: Document, finalised: Document) -> list[str]:

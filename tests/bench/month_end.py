@@ -31,7 +31,7 @@ from billing.stripe.models import InboxEvent
 from billing.stripe.projection import ENABLED_EVENTS, process_event
 from ledger import queries as ledger
 from metering.operations import UsageEventInput, ingest_events
-from tests.billing.thread import MODEL, Thread
+from tests.billing.thread import MODEL, Thread, subscribe
 from tests.sandbox.client import SandboxProcess
 
 SUBSCRIPTIONS = int(os.environ.get("BENCH_SUBSCRIPTIONS", "500"))
@@ -45,7 +45,8 @@ STRIPE_REQUESTS_PER_SECOND = 100
 MILLION = 1_000_000
 ROUNDS_MAX = 40
 BATCH = 1_000
-Part = list[dict[str, Any]]
+# Events as Stripe would deliver them: their texts, which take a fifth of the room that their objects do.
+Part = list[str]
 _IDENTIFIER = re.compile(r"/(in|cus|sub|pi|ch|re|txn|il|evt)_\w+")
 
 
@@ -71,22 +72,24 @@ def run(console: Console) -> None:
         thread = Thread(sandbox)
         keys = [f"month-end-{number}" for number in range(SUBSCRIPTIONS)]
         _begin(console, thread, keys)
-        parts = _events_by_process()
-        cpu, begun = sandbox.cpu_seconds(), time.perf_counter()
+        cpu, parts = sandbox.cpu_seconds(), _events_by_process(since=END)
+        begun = time.perf_counter()
         finalized = _in_processes(_close_part, parts, thread.now)
         closed_after = time.perf_counter() - begun
-        parts = _events_by_process()
+        # Stripe delivers by itself; listing what it delivers is the bench's part and not timed.
+        parts = _events_by_process(since=END)
+        begun = time.perf_counter()
         paid = _in_processes(_project_part, parts, thread.now + timedelta(hours=1))
-        seconds, cpu = time.perf_counter() - begun, sandbox.cpu_seconds() - cpu
+        seconds, cpu = closed_after + time.perf_counter() - begun, sandbox.cpu_seconds() - cpu
     _require_right()
     _print(console, finalized + paid, closed_after, seconds, cpu)
 
 
 def _begin(console: Console, thread: Thread, keys: Sequence[str]) -> None:
     begun = time.perf_counter()
-    for key in keys:
-        thread.subscribe(key)
-    thread.settle(is_closing=False)
+    _in_processes(_subscribe_part, [keys[number::PROCESSES] for number in range(PROCESSES)], thread.now)
+    _in_processes(_project_part, _events_by_process(since=BEGIN), thread.now)
+    thread.advance_our_clock_to(thread.now + timedelta(hours=1))
     for first in range(0, len(keys), BATCH):
         batch = [
             UsageEventInput(
@@ -106,19 +109,20 @@ def _begin(console: Console, thread: Thread, keys: Sequence[str]) -> None:
     console.print(f"{len(keys):,} subscriptions, begun and used in {time.perf_counter() - begun:.0f} s (not counted)")
 
 
-def _events_by_process() -> list[Part]:
-    """Stripe's events that were not delivered yet, those of one customer in one part."""
+def _events_by_process(*, since: datetime) -> list[Part]:
+    """Stripe's events that were not delivered yet, those of one customer in one part, oldest first."""
     known = set(InboxEvent.objects.values_list("event_id", flat=True))
     parts: list[Part] = [[] for _ in range(PROCESSES)]
-    for event in gateway.listed_events(ENABLED_EVENTS):
+    for event in gateway.listed_events(ENABLED_EVENTS, created={"gte": int(since.timestamp())}):
         if event["id"] not in known:
             thing = event["data"]["object"]
             owner = str(thing.get("customer") or thing["id"])
-            parts[sum(owner.encode()) % PROCESSES].append(event)
+            parts[sum(owner.encode()) % PROCESSES].append(json.dumps(event))
     return [part[::-1] for part in parts]
 
 
-def _in_processes(work: Any, parts: Sequence[Part], now: datetime) -> Counter[str]:
+def _in_processes(work: Any, parts: Sequence[Any], now: datetime) -> Counter[str]:
+    """What each process counted, which does one part's work."""
     connections.close_all()
     gateway._client.cache_clear()
     CountingClient.calls.clear()
@@ -129,17 +133,29 @@ def _in_processes(work: Any, parts: Sequence[Part], now: datetime) -> Counter[st
     return sum(counted, Counter[str]())
 
 
-def _deliver(part: Part, now: datetime) -> None:
-    for event in part:
-        inbox.receive(event, body=json.dumps(event), source="webhook", received_at=now)
+def _subscribe_part(keys: Sequence[str], now: datetime) -> Counter[str]:
+    for key in keys:
+        subscribe(key, starts_at=BEGIN, card="pm_card_visa", now=now)
+    connections.close_all()
+    return CountingClient.calls
+
+
+def _deliver(part: Part, now: datetime) -> list[str]:
+    """Write the events into the inbox; return their ids, oldest first."""
+    ids = []
+    for body in part:
+        event = json.loads(body)
+        inbox.receive(event, body=body, source="webhook", received_at=now)
+        ids.append(event["id"])
+    return ids
 
 
 def _close_part(part: Part, now: datetime) -> Counter[str]:
     """From the drafts to finalised invoices."""
-    _deliver(part, now)
-    for event in part:
-        process_event(event_id=event["id"], now=now)
-    invoices = {event["data"]["object"]["id"] for event in part if event["type"] == "invoice.created"}
+    ids = _deliver(part, now)
+    for event_id in ids:
+        process_event(event_id=event_id, now=now)
+    invoices = InboxEvent.objects.filter(event_id__in=ids, type="invoice.created").values("object_id")
     closes = InvoiceClose.objects.filter(invoice__stripe_invoice_id__in=invoices).values_list("pk", flat=True)
     for close_id in list(closes):
         for _ in InvoiceClose.Step:
@@ -151,14 +167,15 @@ def _close_part(part: Part, now: datetime) -> Counter[str]:
 
 def _project_part(part: Part, now: datetime) -> Counter[str]:
     """From what Stripe told of them to paid invoices in the books."""
-    _deliver(part, now)
+    waiting = _deliver(part, now)
     for round_number in range(ROUNDS_MAX):
-        at = now + round_number * timedelta(minutes=20)
-        waiting = [event["id"] for event in part] if round_number == 0 else inbox.due_event_ids(now=at, limit=BATCH)
+        for event_id in waiting:
+            process_event(event_id=event_id, now=now + round_number * timedelta(minutes=20))
+        done = InboxEvent.objects.filter(event_id__in=waiting, state="done").values_list("event_id", flat=True)
+        finished = set(done)
+        waiting = [event_id for event_id in waiting if event_id not in finished]
         if not waiting:
             break
-        for event_id in waiting:
-            process_event(event_id=event_id, now=at)
     connections.close_all()
     return CountingClient.calls
 

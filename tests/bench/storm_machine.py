@@ -63,6 +63,11 @@ class Machine:
         time.sleep(self.random.uniform(0.2, 0.6))
         self.web.revive()
 
+    def _start_web_server_if_gone(self) -> None:
+        """One that lost a worker may still answer while it shuts down."""
+        if self.processes.process(self.web.name).popen.poll() is not None:
+            self.web.revive()
+
     def _kill_celery_worker(self) -> None:
         self.worker.kill()
         self.worker.start(waits=False)  # the senders go on meanwhile
@@ -79,6 +84,7 @@ class Machine:
         """Kill something whenever `progress` passes one of the moments; it waits a while, and says None at the end."""
         left = sorted(moments)
         while (reached := progress(POLL_SECONDS)) is not None:
+            self._start_web_server_if_gone()
             if left and reached >= left[0]:
                 left.pop(0)
                 time.sleep(self.random.uniform(0, LATE_SECONDS))

@@ -123,20 +123,7 @@ class Thread:
     def subscribe(self, customer_key: str = "ada", *, card: str = "pm_card_visa") -> Subscription:
         """A customer with a card and a subscription from the sandbox's present on."""
         starts_at = datetime.fromtimestamp(self.sandbox.now(), tz=UTC)
-        customer = create_customer(
-            customer_key=customer_key,
-            name=customer_key.title(),
-            email=f"{customer_key}@example.com",
-            kind="individual",
-            currency="USD",
-            created_at=starts_at,
-            actor="user:tester",
-        )
-        version = PlanVersion.objects.get()
-        subscription = create_subscription(
-            customer=customer, plan_version=version, seats=1, starts_at=starts_at, actor="user:tester"
-        )
-        return start_at_stripe(subscription_id=subscription.pk, payment_method=card, now=self.now)
+        return subscribe(customer_key, starts_at=starts_at, card=card, now=self.now)
 
     def use_card(self, customer_key: str, card: str) -> None:
         """Attach another test card and let it pay from now on."""
@@ -252,6 +239,24 @@ class Thread:
         codes |= {f"{account.name}:USD": account.name for account in SYSTEM_ACCOUNTS}
         found = {name: ledger_queries.balance_of(code) for code, name in codes.items()}
         return {name: amount.normalize() for name, amount in found.items() if amount}
+
+
+def subscribe(customer_key: str, *, starts_at: datetime, card: str, now: datetime) -> Subscription:
+    """A customer with a card and a subscription to the one plan that there is."""
+    customer = create_customer(
+        customer_key=customer_key,
+        name=customer_key.title(),
+        email=f"{customer_key}@example.com",
+        kind="individual",
+        currency="USD",
+        created_at=starts_at,
+        actor="user:tester",
+    )
+    version = PlanVersion.objects.get()
+    subscription = create_subscription(
+        customer=customer, plan_version=version, seats=1, starts_at=starts_at, actor="user:tester"
+    )
+    return start_at_stripe(subscription_id=subscription.pk, payment_method=card, now=now)
 
 
 def sign(body: str, *, secret: str = SECRET, timestamp: int | None = None) -> str:

@@ -162,7 +162,7 @@ class TestTheEndpoint:
         answer = post(key, 8)
 
         assert (answer.status_code, answer["Content-Type"]) == (429, "application/problem+json")
-        assert answer["Retry-After"] == "4"
+        assert 1 <= int(answer["Retry-After"]) <= 4  # a second less for each that the machine took
         told = answer.json()
         assert (told["title"], told["events_per_second"], told["events_burst"]) == ("Rate limit exceeded", 1, 10)
         assert "1 events a second" in told["detail"]

@@ -6,6 +6,7 @@ from billing.customers import admin as customers
 from billing.invoicing import admin as invoicing
 from billing.invoicing import late_admin
 from billing.invoicing.metered import admin as metered_admin
+from billing.invoicing.metered import shortfall_admin
 from billing.invoicing.orders import admin as invoice_order_admin
 from billing.invoicing.requests import admin as invoice_request_admin
 from billing.payments import admin as payments
@@ -44,6 +45,7 @@ __all__ = [
     "refunding_admin",
     "rollout_admin",
     "shadow_admin",
+    "shortfall_admin",
     "stripe",
     "subscriptions",
     "takeover_admin",

@@ -8,14 +8,15 @@ from django.db.models import Count, Min, Q
 from django.urls import reverse
 
 from billing.accounting import manual_entries
-from billing.admin_links import list_url
+from billing.admin_links import list_url, page_url
 from billing.figures import Figure, tone_of
+from billing.invoicing.metered import ends, shortfalls
 from billing.invoicing.models import InvoiceClose
 from billing.invoicing.orders import repeating
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.proofs import queries as proof_queries
 from billing.invoicing.requests.models import InvoiceRequest
-from billing.money_text import quantity_text
+from billing.money_text import minor_text, quantity_text
 from billing.payments.waiting import payments_waiting
 from billing.rating.models import LateUsage
 from billing.reconciliation.models import ReconciliationRun
@@ -25,6 +26,7 @@ from billing.stripe.models import InboxEvent, OutboxIntent
 from metering import queries as metering_queries
 
 PROOFS_SHOWN = timedelta(days=30)
+ENDS_SHOWN = 100
 LAG_MAX = timedelta(minutes=5)
 ORDER_LATE_AFTER = timedelta(hours=6)
 POLL_LAG_MAX = timedelta(hours=6)
@@ -50,11 +52,13 @@ def health_figures(*, may: May, now: datetime) -> list[Figure]:
     if may("billing.view_invoiceproof"):
         figures.append(_proofs(now))
     if may("billing.view_invoiceorder"):
-        figures += [_orders(now), _orders_to_repeat(now)]
+        figures += [_orders(now), _orders_to_repeat(now), _ends_beside_fees()]
     if may("billing.approve_invoicerequest"):
         figures.append(_requests())
     if may("billing.view_lateusage"):
         figures.append(_late_usage())
+    if may("billing.view_meteredshortfall"):
+        figures.append(_left_off())
     if may("billing.approve_manualentry"):
         figures.append(_second_person())
     figures += [Figure(*one) for one in payments_waiting(may, now=now)]
@@ -193,6 +197,25 @@ def _late_usage() -> Figure:
     url = list_url("billing.lateusage", state__exact=LateUsage.State.DECISION)
     note = "usage of periods that were invoiced before it came"
     return Figure("Late usage to decide", str(number), note, url, "waiting" if number else "good")
+
+
+def _left_off() -> Figure:
+    """What a report said after the comparison: it would be charged by nobody, and nobody would ask."""
+    found = shortfalls.amounts_waiting()
+    number = sum(count for _, count, _ in found)
+    amounts = ", ".join(minor_text(amount, currency) for currency, _, amount in found)
+    note = f"{amounts}: have it sent again, or decide" if number else "Stripe's meters brought what was sent"
+    url = list_url("billing.meteredshortfall", waiting="yes")
+    return Figure("Usage Stripe left off an invoice", str(number), note, url, tone_of(number))
+
+
+def _ends_beside_fees() -> Figure:
+    """Closing invoices that cannot be made before a person ended a draft of Stripe's own."""
+    found = list(ends.waiting_for_a_person()[:ENDS_SHOWN])
+    note = f"{found[0].customer}: {found[0].error}" if found else "no last invoice of Stripe's waits for a person"
+    url = page_url("billing.invoiceorder", found[0].pk) if len(found) == 1 else ""
+    url = url or list_url("billing.invoiceorder", state__exact="intended", kind__exact="closing")
+    return Figure("Ends with fees and usage on Stripe's draft", str(len(found)), note, url, tone_of(len(found)))
 
 
 def _second_person() -> Figure:

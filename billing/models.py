@@ -5,8 +5,16 @@ from billing.accounting.reports.models import FinanceReport
 from billing.api.models import ApiWrite
 from billing.catalog.models import Allowance, Plan, PlanVersion, Product, Rate, RateCard
 from billing.customers.models import Customer
+from billing.invoicing.discount_models import InvoiceLineDiscount
 from billing.invoicing.late_models import AbsorbedUsage, LateCorrection, LateCreditLine
-from billing.invoicing.metered.models import MeteredEvent, MeteredPrice, MeteredSummary, MeteredWithdrawal
+from billing.invoicing.metered.models import (
+    MeteredEvent,
+    MeteredPrice,
+    MeteredShortfall,
+    MeteredShortfallDecision,
+    MeteredSummary,
+    MeteredWithdrawal,
+)
 from billing.invoicing.models import (
     CreditNote,
     CreditNoteLine,
@@ -22,6 +30,7 @@ from billing.invoicing.release_models import InvoiceCloseRelease
 from billing.invoicing.requests.models import InvoiceRequest, InvoiceRequestDecision
 from billing.payments.bank.models import (
     BankAccount,
+    BankAccountClosing,
     BankLine,
     BankLineDecision,
     BankMatch,
@@ -111,6 +120,7 @@ __all__ = [
     "BacktestPart",
     "BalanceTransaction",
     "BankAccount",
+    "BankAccountClosing",
     "BankLine",
     "BankLineDecision",
     "BankMatch",
@@ -147,6 +157,7 @@ __all__ = [
     "InvoiceCloseRelease",
     "InvoiceCloseStep",
     "InvoiceLine",
+    "InvoiceLineDiscount",
     "InvoiceOrder",
     "InvoiceOrderLine",
     "InvoiceProof",
@@ -165,6 +176,8 @@ __all__ = [
     "Message",
     "MeteredEvent",
     "MeteredPrice",
+    "MeteredShortfall",
+    "MeteredShortfallDecision",
     "MeteredSummary",
     "MeteredWithdrawal",
     "MirrorRebuild",

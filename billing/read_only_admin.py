@@ -51,6 +51,8 @@ class ReadOnlyAdmin(_ReadOnly, AskableList):
     actions: Any = None  # without it Django offers "delete selected"
     show_full_result_count = False
     list_per_page = 50
+    # What an empty list says where it does not fill by itself: what does fill it.
+    nothing_yet: ClassVar[str] = ""
     # Lookups by which other pages link into this list, besides its own filters.
     linked_by: ClassVar[frozenset[str]] = frozenset()
 

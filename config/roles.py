@@ -39,7 +39,7 @@ _SHADOWING = ("billing.start_shadowrating", "billing.end_shadowrating")
 _RATED_USAGE = _view("billing", "usageaccrual", "usageaccrualline", "grantdrawdown", "absorbedusage", "lateusage")
 _INVOICES = (
     *_view("billing", "invoice", "invoiceline", "invoiceclose", "invoiceclosestep", "creditnote", "creditnoteline"),
-    *_view("billing", "meteredevent", "meteredprice", "meteredsummary"),
+    *_view("billing", "meteredevent", "meteredprice", "meteredsummary", "meteredshortfall"),
 )
 # That it was proved is for everybody to see and to try; the raw events behind it leave the house by finance alone.
 _PROOFS = (*_view("billing", "invoiceproof"), "billing.verify_invoiceproof")
@@ -64,6 +64,7 @@ _BANK = (
     *_view("billing", "bankaccount", "bankstatement", "bankline", "bankmatch"),
     "billing.import_bankstatement",
     "billing.match_bankline",
+    "billing.close_bankaccount",
 )
 _USAGE = _view("metering", "usageevent", "aggregationwindow", "meter")
 # One customer's statement is for who answers that customer, all accounts only for who keeps the books and the machine.
@@ -152,6 +153,7 @@ ROLES: Mapping[str, frozenset[str]] = {
             "billing.approve_invoicerequest",
             "billing.release_invoiceclose",
             "billing.resend_meteredevent",
+            "billing.decide_meteredshortfall",
             *_PAYMENTS,
             *_RECOVERY,
             *_GIVING_BACK,

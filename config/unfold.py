@@ -143,6 +143,7 @@ NAVIGATION = [
             _list_of("billing.creditnote", "Credit notes", "undo"),
             _list_of("billing.lateusage", "Late usage", "schedule"),
             _list_of("billing.meteredevent", "Meter events", "speed"),
+            _list_of("billing.meteredshortfall", "Usage left off invoices", "running_with_errors"),
             _list_of("billing.absorbedusage", "Absorbed usage", "water_drop"),
             _list_of("billing.invoiceclose", "Closes", "lock_clock"),
             _list_of("billing.payment", "Payments", "payments"),

@@ -53,13 +53,20 @@ def post_payment_applied(
     currency: str,
     occurred_at: datetime,
     recorded_at: datetime,
+    was_before: bool = False,
 ) -> PostedEntry:
-    """A payment that no invoice had asked for was attached to one: it pays that invoice. Raises LedgerError."""
+    """
+    A payment that no invoice had asked for was attached to one: it pays that invoice. Raises LedgerError.
+
+    One that `was_before` a takeover was owed to nobody, as a sale of the books of before: the opening took its money,
+    and gives it for the invoice now.
+    """
+    held = system("opening", currency) if was_before else refund_due(customer_key, currency)
     draft = JournalEntryDraft(
         idempotency_key=f"payment_applied:{charge_id}",
         kind=Entry.PAYMENT_APPLIED,
         lines=(
-            debit(refund_due(customer_key, currency), amount),
+            debit(held, amount),
             credit(receivable(customer_key, currency), amount),
         ),
         effective_at=occurred_at,

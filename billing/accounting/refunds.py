@@ -71,6 +71,36 @@ def post_refund_sent(
     return post_journal_entry(draft, recorded_at=recorded_at)
 
 
+def post_refund_of_nobody(
+    *,
+    refund_id: str,
+    charge_id: str,
+    amount: Decimal,
+    currency: str,
+    is_of_before: bool,
+    occurred_at: datetime,
+    recorded_at: datetime,
+) -> PostedEntry:
+    """
+    A refund left of a charge of before the takeover that names no customer: no account of anybody's can owe it.
+
+    One that `is_of_before` was asked for by the cut: the books of before had promised it. Below zero it came back, and
+    had left before the cut. Once for each refund. Raises LedgerError.
+    """
+    given = system("opening" if is_of_before else "contra:refunds", currency)
+    draft = JournalEntryDraft(
+        idempotency_key=f"refund_sent:{refund_id}",
+        kind=Entry.REFUND_SENT,
+        lines=signed_lines((given, amount), (system("stripe:in_transit", currency), -amount)),
+        effective_at=occurred_at,
+        actor=ACTOR,
+        cause={"refund": refund_id, "charge": charge_id},
+        memo="Refund sent of an old charge" if amount > 0 else "Refund of before the takeover came back",
+        moves_to_open_period=True,
+    )
+    return post_journal_entry(draft, recorded_at=recorded_at)
+
+
 def post_refund_returned(
     *, sent: PostedEntry, refund_id: str, charge_id: str, occurred_at: datetime, recorded_at: datetime
 ) -> PostedEntry:

@@ -9,7 +9,6 @@ from billing.payments.bank import queries
 from billing.payments.bank.matches import amount_of
 from billing.payments.bank.matching import add_bank_days
 from billing.payments.bank.models import BankMatch, Leg
-from billing.payments.models import Payout
 from billing.reconciliation.comparison import Agreed, Findings, Pair, Scope
 from billing.reconciliation.minor_units import in_units
 
@@ -57,11 +56,7 @@ def _matched(match: BankMatch) -> Findings:
         stripe_id=legs[0][0].stripe_payout_id,
     )  # fmt: skip
     for payout, leg in legs:
-        if (
-            leg == Leg.ARRIVED
-            and payout.arrived_at is None
-            and payout.status in (Payout.Status.FAILED, Payout.Status.CANCELED)
-        ):
+        if leg == Leg.ARRIVED and queries.is_without_way_back(payout):
             yield Pair(
                 f"payout {payout} never arrived", "Stripe", Decimal(0), "bank line", in_units(lines, match.currency),
                 f"Stripe says {payout.status}, and the bank has it: a line back, or Stripe's word, is missing.",

@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
     "invoice_accounts": invoice_checks.invoice_accounts,
     "receivable_invoices": receivable_checks.receivable_invoices,
     "events_inbox": stripe_checks.events_inbox,
+    "customers_subscriptions": stripe_checks.customers_subscriptions,
     "ledger_stripe_invoices": stripe_checks.ledger_stripe_invoices,
     "metered_stripe": metered_checks.metered_stripe,
     "ledger_stripe_customers": stripe_checks.ledger_stripe_customers,

@@ -3,7 +3,9 @@ Money on its way: what has to clear and has not, by the movement that stands ope
 disputes and payouts against our rows.
 """
 
+import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,13 +15,17 @@ from django.conf import settings
 from django.db.models import Model
 
 from billing.payments.models import Dispute, Payout, Refund
+from billing.payments.queries import payment_of
 from billing.reconciliation.comparison import Agreed, Findings, Pair, Scope
 from billing.reconciliation.minor_units import in_units
 from billing.reconciliation.queries import rows
 from billing.reconciliation.stripe_checks import after_the_cut
 from billing.stripe import gateway
+from billing.stripe.errors import StripeRefused
 from billing.stripe.gateway import StripeDict
+from billing.stripe.readers import id_of
 from billing.stripe.seconds import second_from
+from billing.takeover.cut import is_payment_left_out
 
 # Per account that has to clear, and per story on it: the charge, refund, dispute or payout its entries name. A reversal
 # belongs to the story of what it reverses, a credit note to that of the charge whose refund it stands for, and an entry
@@ -62,6 +68,7 @@ _UNDECIDED = (
     Dispute.Status.WARNING_NEEDS_RESPONSE,
     Dispute.Status.WARNING_UNDER_REVIEW,
 )
+_DISPUTE = re.compile(r"(du|dp)_[A-Za-z0-9]+")  # an id; a person's reference may be any text
 _MEANING = {
     "stripe:in_transit": "A payment or refund and its movement on our balance at Stripe do not meet: one of them is "
     "missing, or has another amount.",
@@ -90,16 +97,27 @@ def clearing_accounts(scope: Scope) -> Findings:
     """
     Every story on an account that has to clear adds up to nothing, or is younger than BILLING_CLEARING_DAYS.
 
-    Suspense is never young; an undecided dispute is never old.
+    Suspense is never young; an undecided dispute is never old. Stripe is asked about one that has no row here.
     """
     undecided = set(Dispute.objects.filter(status__in=_UNDECIDED).values_list("stripe_dispute_id", flat=True))
     limit = scope.range_end - timedelta(days=settings.BILLING_CLEARING_DAYS)
     for story in (Story(*row) for row in rows(_STORIES)):
         may_wait = story.name in undecided or (story.account != "suspense" and story.moved_at > limit)
-        if story.amount and not may_wait:
+        if story.amount and not may_wait and not _is_undecided_without_row(story):
             yield _open_story(story)
         else:
             yield Agreed(1)
+
+
+def _is_undecided_without_row(story: Story) -> bool:
+    """Whether it is the dispute of a charge that is nobody's here, and not decided at Stripe."""
+    if story.account != "disputes" or not _DISPUTE.fullmatch(story.name):
+        return False
+    if Dispute.objects.filter(stripe_dispute_id=story.name).exists():
+        return False
+    with suppress(StripeRefused):  # a person's entry may name one that there is not
+        return gateway.retrieve(f"/v1/disputes/{story.name}")["status"] in _UNDECIDED
+    return False
 
 
 def _open_story(story: Story) -> Pair:
@@ -112,15 +130,30 @@ def _open_story(story: Story) -> Pair:
 
 
 def stripe_money(scope: Scope) -> Findings:
-    """Every refund, dispute and payout Stripe lists of the range against ours: there, with its amount and status."""
+    """
+    Every refund, dispute and payout Stripe lists of the range against ours: there, with its amount and status.
+
+    A charge without a payment intent is nobody's payment here, unless it was made before a takeover; nor is a payment
+    that a takeover left out by its id.
+    """
     scope = after_the_cut(scope)
     within = {"gte": second_from(scope.range_start), "lt": second_from(scope.range_end)}
-    refunds = (one for one in gateway.listed("/v1/refunds", created=within) if one.get("payment_intent"))
-    yield from _compared("refund", refunds, _ours(Refund.objects.filter, "stripe_refund_id", scope))
-    disputes = (one for one in gateway.listed("/v1/disputes", created=within) if one.get("payment_intent"))
-    yield from _compared("dispute", disputes, _ours(Dispute.objects.filter, "stripe_dispute_id", scope))
+    for noun, rows_of, id_field in (
+        ("refund", Refund.objects.filter, "stripe_refund_id"),
+        ("dispute", Dispute.objects.filter, "stripe_dispute_id"),
+    ):
+        ours = _ours(rows_of, id_field, scope)
+        listed = gateway.listed(f"/v1/{noun}s", created=within)
+        yield from _compared(noun, (one for one in listed if one["id"] in ours or _is_expected(one)), ours)
     payouts = gateway.listed("/v1/payouts", created=within)
     yield from _compared("payout", payouts, _ours(Payout.objects.filter, "stripe_payout_id", scope))
+
+
+def _is_expected(part: StripeDict) -> bool:
+    """Whether a refund or dispute that is not here should be."""
+    payment = id_of(part.get("payment_intent"))
+    # One that nobody had tried when it was left out may have been paid since.
+    return bool(payment) and (payment_of(payment) is not None or not is_payment_left_out(payment))
 
 
 def _ours(found: Callable[..., Iterable[Model]], id_field: str, scope: Scope) -> dict[str, Any]:

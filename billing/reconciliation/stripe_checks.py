@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from itertools import islice
 
+from billing.customers.models import Customer
 from billing.invoicing.metered.closing import metered_prices_of
 from billing.invoicing.models import Invoice
 from billing.payments.models import BalanceTransaction
@@ -16,6 +17,8 @@ from billing.stripe.gateway import StripeDict
 from billing.stripe.models import InboxEvent
 from billing.stripe.projection import ENABLED_EVENTS
 from billing.stripe.seconds import second_from
+from billing.subscriptions.operations import ENDED_STATUSES
+from billing.subscriptions.pending import bound_and_begun
 from billing.takeover.cut import cut, left_out
 
 # Looked up together on our side; one page of Stripe's lists.
@@ -128,6 +131,34 @@ def _invoice_pairs(theirs: StripeDict, ours: Invoice | None) -> Findings:
     # Stripe's own lines are only written down when the invoice is finalised.
     if ours.status != Invoice.Status.DRAFT:
         yield from _line_pairs(theirs, ours, customer_key)
+
+
+def customers_subscriptions(scope: Scope) -> Findings:
+    """
+    Every subscription that began at Stripe in the range for a customer of ours, and lives, is one of ours that goes on:
+    another, such as a checkout's that was paid late, bills its fee beside ours month after month (field.md, E43).
+    """
+    scope = after_the_cut(scope)
+    for page in _pages(gateway.listed("/v1/subscriptions", created=_created(scope))):
+        payers = Customer.objects.filter(stripe_customer_id__in={one["customer"] for one in page})
+        keys = dict(payers.values_list("stripe_customer_id", "customer_key"))
+        own = bound_and_begun(page)
+        for one in (one for one in page if one["customer"] in keys and one["status"] not in ENDED_STATUSES):
+            here = one["status"] if one["id"] in own.bound else None
+            yield Pair(
+                f"subscription {one['id']}", "at Stripe", one["status"], "ours", here,
+                _ANSWER_LOST if one["id"] in own.begun else _NONE_OF_OURS, keys[one["customer"]], one["id"],
+            )  # fmt: skip
+
+
+_NONE_OF_OURS = (
+    "Stripe bills our customer by a subscription that is none of ours, of a checkout, a payment link or the dashboard,"
+    " or that has ended here. No usage goes onto its invoices. Cancel it there, and refund what it charged."
+)
+_ANSWER_LOST = (
+    "We asked Stripe for it, and neither its answer nor an event of it has come. Leave it there: poll Stripe's events,"
+    " or look for its write in the outbox."
+)
 
 
 def _sum(entries: Iterable[StripeDict] | None) -> int:

@@ -135,10 +135,11 @@ def subject_of_object(thing: StripeDict) -> str:
     The id behind which events about this object queue up; empty for one that has none.
 
     A charge, its refunds and disputes, and the payment of an invoice, are parts of one payment intent: their events
-    queue up behind its id, so that they are fetched once and never projected by two workers at the same time.
+    queue up behind its id, so that they are fetched once and never projected by two workers at the same time. Where
+    there is no intent they queue up behind the charge.
     """
     if thing.get("object") in ("charge", "refund", "dispute"):
-        return id_of(thing.get("payment_intent")) or str(thing["id"])
+        return id_of(thing.get("payment_intent")) or id_of(thing.get("charge")) or str(thing["id"])
     if thing.get("object") == "invoice_payment":
         return id_of((thing.get("payment") or {}).get("payment_intent")) or str(thing["id"])
     return str(thing.get("id") or "")

@@ -35,6 +35,7 @@ NEEDS = (
     Need("Balance transactions", "/v1/balance_transactions", writes=False),
     Need("Balance", "/v1/balance", writes=False, asked={}),
     Need("Charges", "/v1/charges", writes=False),
+    Need("Coupons", "/v1/coupons", writes=False),
     Need("Refunds", "/v1/refunds", writes=True),
     Need("Credit notes", "/v1/credit_notes", writes=True),
     Need("Customers", "/v1/customers", writes=True),

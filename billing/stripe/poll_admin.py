@@ -16,14 +16,20 @@ from billing.stripe.inbox_models import MirrorRebuild, PollPosition
 from config import clock
 
 DAYS_SHOWN = 30
+LIST_NAMES = {
+    poll.EVENTS: "Events",
+    poll.THIN_EVENTS: "Thin events, of API v2",
+    poll.MOVEMENTS: "Balance transactions",
+}
 
 
 @admin.register(PollPosition)
 class PollPositionAdmin(ReadOnlyAdmin):
-    list_display = ("name", "read_until", "complete_at", "under_way", "lost")
+    nothing_yet = "No list of Stripe's was read yet. The task that polls reads them every few minutes."
+    list_display = ("list_name", "read_until", "complete_at", "under_way", "lost")
     list_before_template = "admin/billing/pollposition/before_list.html"
     fields = (
-        "name",
+        "list_name",
         "read_until",
         "complete_at",
         "begun_at",
@@ -32,9 +38,13 @@ class PollPositionAdmin(ReadOnlyAdmin):
         "lost",
     )
 
+    @display(description="Stripe's list", ordering="name")
+    def list_name(self, position: PollPosition) -> str:
+        return LIST_NAMES.get(position.name, position.name)
+
     @display(description="Under way")
     def under_way(self, position: PollPosition) -> str:
-        return NOTHING if position.unread_until is None else f"down to {position.unread_until:%d %b %Y %H:%M}"
+        return NOTHING if position.unread_until is None else f"down to {position.unread_until:%d %b %Y %H:%M} UTC"
 
     @display(description="Lost before it was read")
     def lost(self, position: PollPosition) -> str:
@@ -72,10 +82,13 @@ def _day_url(day: date) -> str:
 
 @admin.register(MirrorRebuild)
 class MirrorRebuildAdmin(ReadOnlyAdmin):
+    nothing_yet = "Nothing yet. `manage.py stripe_mirror rebuild` makes dj-stripe's tables anew."
     list_display = ("started_at", "started_by", "finished_at", "read")
     fields = ("started_at", "started_by", "finished_at", "read")
 
     @display(description="Read")
     def read(self, rebuild: MirrorRebuild) -> str:
-        parts = (f"{kind}: {at['read']:,}" for kind, at in sorted(rebuild.positions.items()) if at["read"])
+        parts = (
+            f"{kind.replace('_', ' ')}: {at['read']:,}" for kind, at in sorted(rebuild.positions.items()) if at["read"]
+        )
         return ", ".join(parts) or NOTHING

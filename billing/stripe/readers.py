@@ -4,6 +4,8 @@ from typing import Any
 
 from billing.stripe.gateway import StripeDict, listed, request, retrieve
 
+CHARGE_MOVEMENTS = ("balance_transaction", "failure_balance_transaction")
+
 
 def id_of(value: Any) -> str:
     """The id of a field that holds an id, an expanded object, or nothing."""
@@ -76,10 +78,37 @@ def payments_after_giving_up(invoice: StripeDict) -> list[StripeDict]:
 
 
 def payment_intent_with_charge(payment_intent_id: str) -> StripeDict:
-    """A payment intent with its latest charge and that charge's balance transaction."""
-    return retrieve(
-        f"/v1/payment_intents/{payment_intent_id}", expand=("latest_charge", "latest_charge.balance_transaction")
-    )
+    """A payment intent with its latest charge and what that moved on our balance, also where it failed afterwards."""
+    movements = (f"latest_charge.{name}" for name in CHARGE_MOVEMENTS)
+    return retrieve(f"/v1/payment_intents/{payment_intent_id}", expand=("latest_charge", *movements))
+
+
+def payment_of_charge(charge_id: str) -> StripeDict:
+    """
+    A charge that belongs to no payment intent, in the shape of one that has its id: the old API made such.
+
+    Its fields say the same: https://docs.stripe.com/payments/payment-intents/migration/charges.
+    """
+    charge = retrieve(f"/v1/charges/{charge_id}", expand=CHARGE_MOVEMENTS)
+    statuses = {"succeeded": "succeeded", "pending": "processing", "failed": "requires_payment_method"}
+    status = statuses[charge["status"]]
+    return {
+        "id": charge["id"],
+        "object": "payment_intent",
+        "amount": charge["amount"],
+        "amount_received": charge["amount_captured"],
+        "currency": charge["currency"],
+        "customer": charge.get("customer"),
+        "created": charge["created"],
+        "status": "requires_capture" if status == "succeeded" and not charge["captured"] else status,
+        "latest_charge": charge,
+        "last_payment_error": None,
+    }
+
+
+def named_by(payment_id: str) -> dict[str, str]:
+    """How requests name a payment: by its intent, or by its charge where it has none."""
+    return {"payment_intent" if payment_id.startswith("pi_") else "charge": payment_id}
 
 
 def invoice_of_payment_intent(payment_intent_id: str) -> str:

@@ -77,6 +77,7 @@ def replay_view(model_admin: "admin.ModelAdmin[Any]", request: HttpRequest) -> H
         replay = _replay(model_admin, request, form, scope)
         if replay is not None:
             return HttpResponseRedirect(page_url("billing.inboxreplay", replay.pk))
+    preview, labels = replaying.preview(scope), dict(InboxEvent.State.choices)
     fields = [(name, asked.get(name, "")) for name in ("object_id", "type", "error", "done")]
     context = {
         **model_admin.admin_site.each_context(request),
@@ -85,7 +86,8 @@ def replay_view(model_admin: "admin.ModelAdmin[Any]", request: HttpRequest) -> H
         "ids": event_ids,
         "hidden": [*(("event", one) for one in event_ids), *((name, value) for name, value in fields if value)],
         "problems": [text for errors in form.errors.values() for text in errors],
-        "preview": replaying.preview(scope),
+        "preview": preview,
+        "by_type": [(kind, labels.get(state, state), number) for kind, state, number in preview.by_type],
         "cancel_url": list_url("billing.inboxevent"),
     }
     status = 422 if request.method == "POST" else 200
@@ -147,7 +149,9 @@ class ReplayedEventInline(ReadOnlyInline):
 @admin.register(InboxReplay)
 class InboxReplayAdmin(ReadOnlyAdmin):
     list_display = ("requested_at", "scope", "reason", "requested_by", "chosen", "left_alone")
+    nothing_yet = "Nothing yet. Events are tried again from the inbox: chosen in its list, or by Try events again."
     search_fields = ("=requested_by", "reason", "=events__event__event_id")
+    search_help_text = "Who asked, as user:NAME, a part of the reason, or an event's id"
     fields = ("requested_at", "requested_by", "scope", "reason", "chosen", "left_alone", "outcome")
     inlines = (ReplayedEventInline,)
 
@@ -174,7 +178,12 @@ def failures_text(event: InboxEvent) -> str:
         "",
         '<p><strong>{}.</strong> {} {}</p><pre class="bb-json">{}</pre>',
         [
-            (one.attempt, f"{one.failed_at:%d %b %Y %H:%M:%S}", "and was set aside" if one.is_final else "", one.error)
+            (
+                one.attempt,
+                f"{one.failed_at:%d %b %Y %H:%M:%S} UTC",
+                "and was set aside" if one.is_final else "",
+                one.error,
+            )
             for one in failures
         ],
     )
@@ -185,7 +194,7 @@ def replays_text(event: InboxEvent) -> str:
     found = InboxReplayedEvent.objects.filter(event=event).select_related("replay").order_by("replay_id")
     texts = [
         (
-            link(page_url("billing.inboxreplay", one.replay_id), f"{one.replay.requested_at:%d %b %Y %H:%M}"),
+            link(page_url("billing.inboxreplay", one.replay_id), f"{one.replay.requested_at:%d %b %Y %H:%M} UTC"),
             one.replay.requested_by,
             one.replay.reason,
         )

@@ -85,7 +85,8 @@ def _find_uncollectible(intent_id: str, target: str, params: StripeDict) -> Stri
 
 
 def _find_refund(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:
-    return _by_intent("/v1/refunds", intent_id, payment_intent=params["payment_intent"])
+    payment = {name: params[name] for name in ("payment_intent", "charge") if name in params}
+    return _by_intent("/v1/refunds", intent_id, **payment)
 
 
 def _find_submitted(intent_id: str, target: str, params: StripeDict) -> StripeDict | None:

@@ -40,6 +40,7 @@ _TONES: Mapping[str, str] = {
             "uncollectible",
             "held",
             "incomplete",
+            "not_counted",
         ),
         "bad",
     ),

@@ -1,8 +1,10 @@
 """Events of invoices and their credit notes: rows, ledger, the customer's balance, and the start of the close."""
 
+import json
 from datetime import datetime
 from functools import partial
 
+from django.conf import settings
 from django.db import transaction
 
 from billing.invoicing import queries as invoicing_queries
@@ -14,14 +16,14 @@ from billing.invoicing.operations import begin_close, project_invoice
 from billing.invoicing.tasks import task_close_invoice
 from billing.payments.operations import record_customer_balance_transactions
 from billing.payments.recovery.operations import follow_invoice
-from billing.stripe import gateway, outbox, readers
+from billing.stripe import gateway, inbox, outbox, readers
 from billing.stripe.errors import NotYetKnown
 from billing.stripe.gateway import StripeDict
 from billing.stripe.handlers import Work, nothing
 from billing.stripe.handlers.customers import balance_movements
 from billing.stripe.inbox import Claim
 from billing.stripe.readers import id_of
-from billing.subscriptions import looking
+from billing.subscriptions import looking, unheard
 from billing.subscriptions.changes import is_awaited
 from billing.subscriptions.looking import SubscriptionLook, bills_our_terms, look_at
 from billing.subscriptions.models import Subscription
@@ -30,6 +32,8 @@ from billing.takeover.cut import cut, is_second_before
 FINALIZED_BY_STRIPE = (
     "Stripe finalised this invoice before its usage was on it. The usage goes on the next invoice of the subscription."
 )
+# The type of our own events; its handler is named by its beginning (billing.stripe.projection).
+UNHEARD = "invoice.unheard"
 
 
 def invoice(claim: Claim, now: datetime) -> Work:
@@ -39,7 +43,7 @@ def invoice(claim: Claim, now: datetime) -> Work:
         return partial(record_deleted_draft, stripe_invoice_id=claim.object_id, now=now)
     if known is not None and claim.shows_only(partial(invoicing_queries.covers, known)):
         return nothing
-    fetched = gateway.retrieve(f"/v1/invoices/{claim.object_id}")
+    fetched = gateway.retrieve(f"/v1/invoices/{claim.object_id}", expand=("discounts",))
     subscription = _subscription_of(fetched)
     is_of_before = is_second_before(fetched["created"], cut())  # the period that it bills was not ours
     is_cycle = fetched["billing_reason"] == "subscription_cycle" and not is_of_before
@@ -48,9 +52,11 @@ def invoice(claim: Claim, now: datetime) -> Work:
     if (closes_a_period or _brings_usage(fetched, is_cycle=bills_a_cycle)) and fetched["status"] == "draft":
         fetched = _take_over(fetched, now=now)
     is_finalized = fetched["status"] != "draft"
-    awaited = _awaited_change(fetched, subscription) if closes_a_period else None
+    opens_a_period = closes_a_period and not _is_begun(fetched)
     lines = readers.all_lines(fetched) if closes_a_period or is_finalized else []
-    look = _look_for_change(fetched, subscription, lines) if closes_a_period and awaited is None else None
+    begins_at = _require_in_order(fetched, subscription, lines, now=now) if opens_a_period else None
+    awaited = _awaited_change(subscription) if opens_a_period else None
+    look = _look_for_change(subscription, lines) if opens_a_period and awaited is None else None
     notes = readers.credit_notes_of(fetched) if is_finalized else []
     movements = balance_movements(fetched) if is_finalized else []
     payments = readers.payments_after_giving_up(fetched)
@@ -63,6 +69,8 @@ def invoice(claim: Claim, now: datetime) -> Work:
         follow_invoice(invoice, now=now)
         if look is not None:
             looking.bring(look, now=now)
+        if subscription is not None and begins_at is not None:
+            unheard.require_reached(subscription.pk, until=begins_at)
         if closes_a_period:
             _begin_close(invoice, lines, awaited_change=awaited, now=now)
 
@@ -111,25 +119,58 @@ def _take_over(fetched: StripeDict, *, now: datetime) -> StripeDict:
     )
 
 
-def _awaited_change(fetched: StripeDict, subscription: Subscription | None) -> StripeDict | None:
+def _is_begun(fetched: StripeDict) -> bool:
+    """Whether its close has begun, and with it the period that follows: that period's terms stay as they are."""
+    return InvoiceClose.objects.filter(invoice__stripe_invoice_id=fetched["id"]).exists()
+
+
+def _awaited_change(subscription: Subscription | None) -> StripeDict | None:
     """Stripe's subscription, where a change was asked for that begins before the period which this invoice opens."""
-    is_begun = InvoiceClose.objects.filter(invoice__stripe_invoice_id=fetched["id"]).exists()
-    if subscription is None or is_begun or not is_awaited(subscription):
+    if subscription is None or not is_awaited(subscription):
         return None
     return gateway.retrieve(f"/v1/subscriptions/{subscription.stripe_subscription_id}")
 
 
-def _look_for_change(
-    fetched: StripeDict, subscription: Subscription | None, lines: list[StripeDict]
-) -> SubscriptionLook | None:
+def _look_for_change(subscription: Subscription | None, lines: list[StripeDict]) -> SubscriptionLook | None:
     """
     Stripe's subscription, where a renewal bills other fees than our terms come to: somebody changed its items there,
     and the event of that has not come. Once, before the period opens whose terms then stay frozen.
     """
-    is_begun = InvoiceClose.objects.filter(invoice__stripe_invoice_id=fetched["id"]).exists()
-    if subscription is None or is_begun or bills_our_terms(subscription, lines):
+    if subscription is None or bills_our_terms(subscription, lines):
         return None
     return look_at(subscription)
+
+
+def _require_in_order(
+    fetched: StripeDict, subscription: Subscription | None, lines: list[StripeDict], *, now: datetime
+) -> datetime | None:
+    """
+    Raise NotYetKnown for a renewal before which Stripe billed others that are not known here: they are put into the
+    inbox, and this one is tried again after them. Else when it begins, where our periods do not reach until then.
+    """
+    starts_at = None if subscription is None else unheard.begins_after_ours(subscription, lines)
+    if subscription is None or starts_at is None:
+        return None
+    before = unheard.renewals_before(subscription, fetched)
+    for renewal in before:
+        event = _event_of(renewal)
+        inbox.receive(event, body=json.dumps(event), source="poll", received_at=now)
+    if before:
+        named = ", ".join(renewal["id"] for renewal in before)
+        raise NotYetKnown(f"the renewal of {starts_at:%F %T} comes after {named}, not known here yet and asked for now")
+    return starts_at
+
+
+def _event_of(renewal: StripeDict) -> StripeDict:
+    """An event of our own making, once for each renewal that was not heard of; its handler fetches the invoice."""
+    return {
+        "id": f"{UNHEARD}:{renewal['id']}",
+        "object": "event",
+        "type": UNHEARD,
+        "created": renewal["created"],
+        "livemode": settings.STRIPE_LIVE_MODE,
+        "data": {"object": renewal},
+    }
 
 
 def _begin_close(

@@ -8,6 +8,11 @@ from billing.payments import queries as payments_queries
 from billing.payments.bank.composition import is_composition_known, record_composition
 from billing.payments.disputes import project_disputes
 from billing.payments.models import Payment
+from billing.payments.old_charges import (
+    enter_disputes_of_nobody,
+    enter_payment_of_nobody,
+    enter_refunds_of_nobody,
+)
 from billing.payments.operations import project_payment, record_balance_transactions
 from billing.payments.payouts import project_payout
 from billing.payments.recovery.cards import project_card
@@ -19,9 +24,11 @@ from billing.stripe.gateway import StripeDict
 from billing.stripe.handlers import Work, nothing
 from billing.stripe.inbox import Claim, is_thin
 from billing.stripe.readers import id_of
+from billing.takeover.cut import cut, is_second_before, left_out
 
 MOVEMENTS = ("balance_transaction", "failure_balance_transaction")
 # Where an object is found that belongs to no payment intent.
+CHARGES = ("ch_", "py_")
 _PATHS = {"charge": "/v1/charges/{id}", "refund": "/v1/refunds/{id}", "dispute": "/v1/disputes/{id}"}
 
 
@@ -31,22 +38,28 @@ def payment(claim: Claim, now: datetime) -> Work:
     invoice. They queue up behind its id (inbox.subject_of), so their order among each other does not matter.
     """
     if not claim.object_id.startswith("pi_"):
-        return _movements_only(claim, now)
+        return _without_intent(claim, now)
     known = payments_queries.payment_of(claim.object_id)
     if known is not None and not claim.must_fetch and _is_settled(known, claim):
         return nothing
     fetched = readers.payment_intent_with_charge(claim.object_id)
-    invoice_id = _invoice_paid_by(claim, known)
+    return _work_of(claim, fetched, known, invoice_id=_invoice_paid_by(claim, known), now=now)
+
+
+def _work_of(claim: Claim, fetched: StripeDict, known: Payment | None, *, invoice_id: str, now: datetime) -> Work:
+    """All that is to be done about a payment that was just fetched. Raises NotYetKnown."""
     invoice = Invoice.objects.select_related("customer").filter(stripe_invoice_id=invoice_id or None).first()
-    customer = Customer.objects.filter(stripe_customer_id=id_of(fetched.get("customer")) or None).first()
+    theirs = id_of(fetched.get("customer"))
+    customer = Customer.objects.filter(stripe_customer_id=theirs or None).first()
     customer = customer or (invoice.customer if invoice is not None else None)
+    cut_at = cut()
+    if not theirs and not invoice_id and is_second_before(_made_at(fetched), cut_at):
+        return _work_of_nobody(claim, fetched, now)
     if customer is None or (invoice_id and invoice is None):
-        theirs = id_of(fetched.get("customer"))
         raise NotYetKnown(f"customer {theirs or None} or invoice {invoice_id} is not known here", customer=theirs)
     refunds = _refunds(fetched["id"]) if _may_have(claim, "refund", known, fetched) else []
     notes = list(gateway.listed("/v1/credit_notes", invoice=invoice_id)) if refunds and invoice_id else []
-    is_disputed = _may_have(claim, "dispute", known, fetched)
-    disputes = list(gateway.listed("/v1/disputes", payment_intent=fetched["id"])) if is_disputed else []
+    disputes = _disputes(fetched["id"]) if _may_have(claim, "dispute", known, fetched) else []
     closed_at = _closed_at(claim)
 
     def work() -> None:
@@ -61,6 +74,46 @@ def payment(claim: Claim, now: datetime) -> Work:
             follow_payment(projected, now=now)
 
     return work
+
+
+def _without_intent(claim: Claim, now: datetime) -> Work:
+    """
+    A charge that belongs to no payment intent. One of before a takeover is a payment of its customer's: its money is in
+    the opening, and what is given back or contested of it after the cut has to meet it.
+    """
+    cut_at, charge_id = cut(), _charge_of(claim)
+    if cut_at is None or not charge_id.startswith(CHARGES):
+        return _movements_only(claim, now)
+    fetched = readers.payment_of_charge(charge_id)
+    # Whom the run has not brought in yet is waited for.
+    if not is_second_before(_made_at(fetched), cut_at) or left_out([id_of(fetched["customer"])]):
+        return _movements_only(claim, now)
+    known = payments_queries.payment_of(charge_id)
+    invoice_id = known.invoice.stripe_invoice_id if known is not None and known.invoice is not None else ""
+    return _work_of(claim, fetched, known, invoice_id=invoice_id, now=now)
+
+
+def _charge_of(claim: Claim) -> str:
+    """The charge. Events stored before they queued up behind it have the id of a refund or dispute of its."""
+    named = (id_of(snapshot.get("charge")) for snapshot in claim.snapshots)
+    return claim.object_id if claim.object_id.startswith(CHARGES) else next(filter(None, named), claim.object_id)
+
+
+def _work_of_nobody(claim: Claim, fetched: StripeDict, now: datetime) -> Work:
+    """Of a charge of before a takeover that names no customer: what moves of it after the cut."""
+    refunds, disputes, closed_at = _refunds(fetched["id"]), _disputes(fetched["id"]), _closed_at(claim)
+
+    def work() -> None:
+        enter_payment_of_nobody(fetched, now=now)
+        enter_refunds_of_nobody(refunds, now=now)
+        enter_disputes_of_nobody(disputes, closed_at=closed_at, now=now)
+
+    return work
+
+
+def _made_at(fetched: StripeDict) -> int:
+    """The second in which the latest charge of a payment was made, or the payment where nobody tried it."""
+    return int((fetched.get("latest_charge") or fetched)["created"])
 
 
 def payment_method(claim: Claim, now: datetime) -> Work:
@@ -128,9 +181,13 @@ def _may_have(claim: Claim, noun: str, known: Payment | None, payment_intent: St
     return bool(charge.get("disputed")) or (known is not None and known.disputes.exists())
 
 
-def _refunds(payment_intent_id: str) -> list[StripeDict]:
+def _refunds(payment_id: str) -> list[StripeDict]:
     expand = [f"data.{name}" for name in MOVEMENTS]
-    return list(gateway.listed("/v1/refunds", payment_intent=payment_intent_id, expand=expand))
+    return list(gateway.listed("/v1/refunds", **readers.named_by(payment_id), expand=expand))
+
+
+def _disputes(payment_id: str) -> list[StripeDict]:
+    return list(gateway.listed("/v1/disputes", **readers.named_by(payment_id)))
 
 
 def _closed_at(claim: Claim) -> dict[str, datetime]:

@@ -65,6 +65,7 @@ LISTS_OPENED_BY = {
     "billing.member": EVERYBODY,
     "billing.message": {CUSTOMER_SUCCESS, FINANCE},
     "billing.meteredevent": EVERYBODY,
+    "billing.meteredshortfall": EVERYBODY,
     "billing.meteredprice": EVERYBODY,
     "billing.mirrorrebuild": {ENGINEERING},
     "billing.openingentry": {FINANCE},

@@ -58,7 +58,19 @@ def compare_lines(proof: Proof) -> list[str]:
     expected = charged + sum(fee["amount_minor"] for fee in document["fees"])
     if expected != document["expected_minor"]:
         found.append(f"lines and fees come to {expected} minor units, the proof says {document['expected_minor']}")
-    return found
+    return found + _fees_from(document)
+
+
+def _fees_from(document: Document) -> list[str]:
+    """Fees are of the period that begins where one of the proof ends. Proofs of before this was kept do not say."""
+    if "fees_from" not in document:
+        return []
+    since = document["fees_from"]
+    if since is None:
+        return ["fees are charged of no period"] if document["fees"] else []
+    if any(instant(period["ends_at"]) == instant(since) for period in document["periods"]):
+        return []
+    return [f"fees are charged from {since} on, where no period of the proof ends"]
 
 
 def _line(proof: Proof, line: Document, period: Document | None, left: dict[tuple[int, int], Rest]) -> list[str]:

@@ -192,6 +192,15 @@ class TestScope:
         assert [line["amount_minor"] for line in held.json("finalised.json")["lines"]] == [-300, 2000]
         assert held.differences() == []
 
+        for forged, told in (
+            (None, "fees are charged of no period"),
+            ("2026-10-31T00:00:00Z", "where no period of the proof ends"),
+        ):
+            changed = Held(held.files)
+            changed.write("proof.json", {**held.json("proof.json"), "fees_from": forged})
+            changed.forge()
+            assert told in "\n".join(changed.differences()), forged
+
         finalised = held.json("finalised.json")
         finalised["lines"][1]["amount_minor"] += 500
         finalised["total_minor"] += 500

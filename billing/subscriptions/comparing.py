@@ -4,23 +4,27 @@ The three that say what a change costs, side by side: our proration, Stripe's pr
 Amounts are compared price by price, prorations apart from the next period's fees, credits apart from debits.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from billing.customers.operations import lock_customer
 from billing.invoicing.models import Invoice
 from billing.money_text import minor_text
 from billing.stripe import readers
+from billing.stripe.errors import StripeRefused
 from billing.subscriptions.change_models import ChangeOutcome, ChangePreview, ChangePreviewLine
 from billing.subscriptions.history import Kind, record
 from billing.subscriptions.previews import amounts_of, lines_of
 
+logger = logging.getLogger(__name__)
 Source = ChangePreviewLine.Source
 TASK = "task:compare_changes"
+INVOICES_READ_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +99,34 @@ def unsettled() -> QuerySet[ChangePreview]:
     return made.select_related("subscription").order_by("pk").distinct()
 
 
+def _invoices_of_stripe() -> QuerySet[Invoice]:
+    """Those that may bill a change: Stripe's own. What waits at Stripe is kept off the ones that we order."""
+    return Invoice.objects.filter(order=None).exclude(status=Invoice.Status.VOID)
+
+
 def compare_due(*, now: datetime, limit: int) -> int:
     """
-    Compare every change whose invoice is finalised with what was said of it before; return how many there were.
+    Compare changes whose invoice is finalised with what was said of them before, `limit` at most; return how many.
 
-    Not inside a transaction: the lines are Stripe's own. Raises StripeUnavailable.
+    One that waits for its invoice, a year perhaps, is not among these, and what Stripe refuses to show is looked at
+    again next time: neither holds others up. Not inside a transaction: the lines are Stripe's own. Raises
+    StripeUnavailable.
     """
-    return sum(compare(preview, now=now) is not None for preview in unsettled()[:limit])
+    settled = 0
+    invoices = _invoices_of_stripe().filter(subscription=OuterRef("subscription"))
+    for preview in unsettled().filter(Exists(invoices.filter(finalized_at__gte=OuterRef("effective_at"))))[:limit]:
+        try:
+            settled += compare(preview, now=now) is not None
+        except StripeRefused:
+            logger.exception("preview %s is not compared with its invoice", preview.pk)
+    return settled
 
 
 def compare(preview: ChangePreview, *, now: datetime) -> ChangeOutcome | None:
     """Write down what a change was invoiced as, once that is final; None while it is not."""
-    invoices = Invoice.objects.filter(
-        subscription_id=preview.subscription_id, finalized_at__gte=preview.effective_at
-    ).exclude(status=Invoice.Status.VOID)
-    for invoice in invoices.order_by("finalized_at", "pk")[:3]:
+    invoices = _invoices_of_stripe().filter(subscription=preview.subscription_id)
+    invoices = invoices.filter(finalized_at__gte=preview.effective_at)
+    for invoice in invoices.order_by("finalized_at", "pk")[:INVOICES_READ_MAX]:
         _, lines = readers.invoice_with_lines(invoice.stripe_invoice_id)
         found = [amount for amount in amounts_of(lines, at=preview.effective_at) if amount.is_proration]
         # Stripe puts what waits onto the first invoice that it makes: the renewal's, if none came before.

@@ -1,5 +1,6 @@
 """What an end was said to come to, against what was invoiced once it had come."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,6 +12,7 @@ from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.money_text import minor_text
 from billing.stripe import readers
+from billing.stripe.errors import StripeRefused
 from billing.subscriptions.change_models import ChangePreviewLine, EndOutcome, EndPreview, SubscriptionEvent
 from billing.subscriptions.end_previews import discounts_at, fee_given_back
 from billing.subscriptions.history import Kind, record
@@ -18,6 +20,7 @@ from billing.subscriptions.models import BillingPeriod, Subscription
 from billing.subscriptions.previews import amounts_of
 from billing.subscriptions.queries import latest_period
 
+logger = logging.getLogger(__name__)
 TASK = "task:compare_changes"
 # An end later than it was planned by more than this did not come of that plan.
 PLANNED_WITHIN = timedelta(hours=1)
@@ -50,11 +53,23 @@ def unsettled() -> QuerySet[EndPreview]:
 
 def compare_ends_due(*, now: datetime, limit: int) -> int:
     """
-    Compare each end whose closing invoice is final with what was said before it; return how many there were.
+    Compare ends whose closing invoice is final with what was said before them, `limit` at most; return how many.
 
-    Not inside a transaction: the lines are Stripe's own. Raises StripeUnavailable.
+    One whose closing invoice is held is not among these, and what Stripe refuses to show is looked at again next time:
+    neither holds others up. Not inside a transaction: the lines are Stripe's own. Raises StripeUnavailable.
     """
-    return sum(compare_end(end, now=now) is not None for end in unsettled()[:limit])
+    settled = 0
+    closing = InvoiceOrder.objects.filter(
+        kind=InvoiceOrder.Kind.CLOSING,
+        period__subscription=OuterRef("preview__subscription"),
+        invoice__finalized_at=None,
+    ).exclude(state=InvoiceOrder.State.DROPPED)
+    for end in unsettled().exclude(Exists(closing))[:limit]:
+        try:
+            settled += compare_end(end, now=now) is not None
+        except StripeRefused:
+            logger.exception("preview %s of an end is not compared with its invoice", end.pk)
+    return settled
 
 
 def compare_end(end: EndPreview, *, now: datetime) -> EndOutcome | None:
@@ -139,7 +154,7 @@ def _figures(
 
 def _given_back(end: EndPreview, subscription: Subscription, *, ended_at: datetime) -> int:
     """What Stripe's invoices gave back for the time after the end."""
-    invoices = Invoice.objects.filter(subscription=subscription, finalized_at__gte=end.preview.made_at)
+    invoices = Invoice.objects.filter(subscription=subscription, order=None, finalized_at__gte=end.preview.made_at)
     total = 0
     for invoice in invoices.exclude(status=Invoice.Status.VOID).order_by("finalized_at", "pk")[:INVOICES_READ_MAX]:
         _, lines = readers.invoice_with_lines(invoice.stripe_invoice_id)

@@ -57,6 +57,20 @@ def test_evidence_is_drafted_and_sent_once(thread: Thread, dispute: Dispute) -> 
     assert "disputes" not in thread.balances()
 
 
+def test_evidence_that_was_refused_holds_up_no_other(thread: Thread, dispute: Dispute) -> None:
+    """Ada's dispute was given up in the dashboard; Stripe takes no evidence of it any more, and Bob's goes through."""
+    now = sandbox_now(thread)
+    thread.subscribe("bob", card="pm_card_createDispute")
+    thread.settle()
+    for one in Dispute.objects.all():
+        operations.send_evidence(evidence_id=draft(one, thread), actor=FIONA, now=now)
+    Dispute.objects.filter(pk=dispute.pk).update(respond_by=now + timedelta(hours=1))
+    gateway.request("post", f"/v1/disputes/{dispute.stripe_dispute_id}/close", {})
+
+    assert [operations.carry_out_answers(now=now, limit=1) for _ in range(3)] == [0, 1, 0]
+    assert [one.evidence.get().sent_at is None for one in Dispute.objects.order_by("pk")] == [True, False]
+
+
 def test_accepting_takes_two_above_the_limit(thread: Thread, dispute: Dispute, settings: Settings) -> None:
     now = sandbox_now(thread)
     settings.MANUAL_ENTRY_LIMITS = {}

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.catalog.models import PlanVersion
+from billing.invoicing.models import Invoice
 from billing.reconciliation.comparison import Scope
 from billing.reconciliation.subscription_checks import changes_invoiced
 from billing.subscriptions import comparing, previews
@@ -51,6 +52,10 @@ def amounts(preview: ChangePreview, source: str) -> list[tuple[bool, int]]:
 def preview_of(thread: Thread, subscription: Subscription, version: PlanVersion, **terms: Any) -> ChangePreview:
     asked: dict[str, Any] = {"seats": 1, "actor": ACTOR, "now": now_of(thread)} | terms
     return previews.preview_change(subscription_id=subscription.pk, plan_version=version, **asked)
+
+
+def fresh(previews_made: list[ChangePreview]) -> list[ChangePreview]:
+    return [ChangePreview.objects.get(pk=one.pk) for one in previews_made]
 
 
 @pytest.mark.usefixtures("committed_db")
@@ -103,6 +108,31 @@ class TestThroughTheSandbox:
         pairs = list(changes_invoiced(Scope(OCT_11, NOVEMBER)))
         assert len(pairs) > 6
         assert all(pair.agrees for pair in pairs)  # type: ignore[union-attr]
+
+    def test_who_waits_a_year_or_is_refused_holds_up_no_other(self, thread: Thread) -> None:
+        """Ada pays by the year; Stripe does not find Bob's invoice for a while. No more than `limit` are looked at."""
+        bob, cas = thread.subscribe("bob"), thread.subscribe("cas")
+        yearly, large = version_of("yearly", fee_minor=9000, interval="year"), version_of("large", fee_minor=6000)
+        subscriptions = [started(thread, yearly), bob, cas]
+        advance(thread, OCT_16_NOON)
+        made = []
+        for number, subscription in enumerate(subscriptions):
+            terms: dict[str, Any] = {"plan_version": yearly, "seats": 2} if not number else {"plan_version": large}
+            terms = {"seats": 1} | terms
+            version = terms.pop("plan_version")
+            preview = preview_of(thread, subscription, version, **terms)
+            change_terms(**said(thread, subscription, f"{number}"), plan_version=version, preview=preview, **terms)
+            made.append(preview)
+        advance(thread, NOVEMBER)
+        bobs = Invoice.objects.filter(subscription=subscriptions[1]).latest("finalized_at")
+        Invoice.objects.filter(pk=bobs.pk).update(stripe_invoice_id="in_of_nobody")
+
+        assert comparing.compare_due(now=NOVEMBER, limit=2) == 1
+        assert [hasattr(one, "outcome") for one in fresh(made)] == [False, False, True]
+        Invoice.objects.filter(pk=bobs.pk).update(stripe_invoice_id=bobs.stripe_invoice_id)
+        assert comparing.compare_due(now=NOVEMBER, limit=1) == 1
+        assert [hasattr(one, "outcome") for one in fresh(made)] == [False, True, True]
+        assert comparing.compare_due(now=NOVEMBER, limit=1) == 0
 
     def test_what_somebody_changes_after_the_preview_is_a_discrepancy(self, thread: Thread) -> None:
         """The invoice item of the proration is made cheaper in the dashboard before it is invoiced."""

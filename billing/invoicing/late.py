@@ -19,6 +19,7 @@ from billing.invoicing import late_documents, late_intending
 from billing.invoicing.absorbing import AbsorptionError, absorb_unbilled, give_up
 from billing.invoicing.late_models import AbsorbedUsage
 from billing.invoicing.late_states import ACTOR, NOTHING_TO_BILL, OUTCOME_CHARS_MAX, State, rows_of, settle
+from billing.invoicing.metered.shortfalls import goes_onto_next_invoice
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.rating import queries as rating_queries
 from billing.rating.models import LateProgress, LateUsage
@@ -108,6 +109,8 @@ def apply_policy(*, period_id: int, now: datetime) -> None:
             settle(rows, NOTHING_TO_BILL, actor=ACTOR, now=now)
         elif _is_on_a_draft(period_id):
             return  # its own invoice is not finished: the line to correct is not charged yet
+        elif period.plan_version.late_policy == LatePolicy.ABSORB and goes_onto_next_invoice(period_id):
+            _put_before_a_person(rows, "What Stripe left off its invoice goes onto the next one, as somebody decided")
         elif period.plan_version.late_policy == LatePolicy.ABSORB and _net(left) > 0:
             _absorb_by_contract(period, rows, _net(left), now=now)
         elif period.plan_version.late_policy == LatePolicy.CREDIT_OR_DEBIT_NOTE:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Min, QuerySet, Sum
+from django.db.models import Count, Exists, Min, OuterRef, QuerySet, Subquery, Sum
 
 from billing.invoicing import late_intending
 from billing.invoicing.absorbing import give_up
@@ -126,6 +126,17 @@ def _counted_for(line: InvoiceLine) -> int:
     others = others.exclude(invoice=line.invoice_id).exclude(invoice__status=Invoice.Status.VOID)
     billed: int = others.aggregate(total=Sum("amount_minor"))["total"] or 0
     return int(units * line.metered_price.unit_minor) - billed
+
+
+def goes_onto_next_invoice(period_id: int) -> bool:
+    """Whether something that Stripe left off is to be asked for by the next invoice, and was not so far."""
+    decided = MeteredShortfall.objects.filter(event__period=period_id, decision__way=Way.NEXT_INVOICE)
+    asked_for = InvoiceLine.objects.filter(
+        period=OuterRef("event__period"), rate=OuterRef("event__price__rate"), pk__gt=OuterRef("line")
+    ).exclude(invoice__status=Invoice.Status.VOID)
+    lines = InvoiceLine.objects.filter(invoice=OuterRef("close__invoice"), metered_price=OuterRef("event__price"))
+    own = lines.filter(period=OuterRef("event__period")).values("pk")[:1]
+    return decided.annotate(line=Subquery(own)).filter(~Exists(asked_for)).exists()
 
 
 def bring_lines(invoice: Invoice, stripe_lines: Sequence[StripeDict], *, now: datetime) -> bool:

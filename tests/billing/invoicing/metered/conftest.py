@@ -2,11 +2,18 @@
 
 import pytest
 
+from config import clock
 from tests.billing.fixtures import at_sandbox, sandbox_process
-from tests.billing.invoicing.metered.world import Metered
+from tests.billing.invoicing.metered.world import OUR_NOW, Metered
 from tests.sandbox.client import SandboxProcess
 
 __all__ = ["at_sandbox", "sandbox_process"]
+
+
+@pytest.fixture(autouse=True)
+def _our_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pages and webhooks take for the present is what the tests take for it, whatever the day."""
+    monkeypatch.setattr(clock, "now", lambda: OUR_NOW)
 
 
 @pytest.fixture

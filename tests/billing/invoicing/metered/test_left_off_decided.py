@@ -1,6 +1,6 @@
 """What was decided about usage that Stripe left off is carried out once, for just that, as Stripe charges it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission, User
 from django.db import transaction
 
 from billing.invoicing.closing import advance_close
-from billing.invoicing.late import accrue_closed_periods, settle_late_usage
+from billing.invoicing.late import accrue_closed_periods, decide_late_usage, settle_late_usage
 from billing.invoicing.late_models import AbsorbedUsage
 from billing.invoicing.metered.deciding import decide_shortfall, settle_shortfalls
 from billing.invoicing.metered.models import MeteredEvent
@@ -17,18 +17,21 @@ from billing.invoicing.metered.shortfalls import waiting
 from billing.invoicing.models import CreditNote, Invoice, InvoiceClose
 from billing.invoicing.proofs.operations import verify_invoice
 from billing.payments.two_people import InvalidRequest
+from billing.rating.models import LateUsage
 from billing.rating.queries import uninvoiced
 from ledger import queries as ledger_queries
 from tests.billing.invoicing.late import assert_reconciled
-from tests.billing.invoicing.metered.test_left_off import brought, last_event, release, report, told
+from tests.billing.invoicing.metered.test_left_off import brought, compared, last_event, release, report, told
 from tests.billing.invoicing.metered.test_races import Other
 from tests.billing.invoicing.metered.world import OCT_10, OCT_20, Metered, at_stripe, charged
 from tests.billing.invoicing.ordering import FINANCE, people
 from tests.billing.rating.test_accrual_races import wait_until_somebody_waits_for_a_lock
 from tests.billing.thread import SECOND_MONTH
 from tests.billing.voiding import take_out
+from tests.sandbox.client import SandboxProcess
 
 HOUR = timedelta(hours=1)
+THIRD_MONTH = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def written(metered: Metered) -> dict[str, InvoiceClose]:
@@ -99,6 +102,33 @@ def test_each_way_for_just_what_was_left_off(metered: Metered) -> None:
         release(close, metered)
     metered.settle()
     they_are_carried_out(closes, metered)
+
+
+def test_what_is_for_the_next_invoice_is_not_absorbed_by_contract(
+    committed_db: None, at_sandbox: SandboxProcess
+) -> None:
+    """The contract absorbs up to 10.00 that come late; 3.00 that Stripe left off are to be asked for all the same."""
+    metered = Metered(at_sandbox, late_policy="absorb", late_absorb_up_to="10")
+    (bob,) = compared(metered, "bob")
+    report(bob, metered)
+    decide(bob, metered, "next_invoice")
+    release(bob, metered)
+    metered.settle()
+    metered.use(1_000_000, at=OCT_20, customer_key="bob")
+    metered.aggregate()
+    settle_late_usage(now=metered.now)
+
+    late = LateUsage.objects.get()
+    assert (late.state, "goes onto the next one" in late.outcome) == ("decision", True)
+    decide_late_usage(late_usage_id=late.pk, way="next_invoice", reason="with it", actor=FINANCE, now=metered.now)
+    metered.at(THIRD_MONTH)
+    metered.settle()
+    assert not AbsorbedUsage.objects.exists()
+    assert sorted(charged(Invoice.objects.latest("created_at"))) == [("input_tokens", 600, False)]
+    metered.use(1_000_000, at=OCT_20 + HOUR, customer_key="bob")
+    metered.aggregate()
+    settle_late_usage(now=metered.now)
+    assert AbsorbedUsage.objects.get().amount == 3
 
 
 def a_report_beside_the_comparison(close: InvoiceClose, metered: Metered) -> None:

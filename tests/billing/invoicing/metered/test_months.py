@@ -28,11 +28,13 @@ from tests.billing.invoicing.ordering import carry_out_all, people
 from tests.billing.invoicing.test_currencies import MONTHS, catalog, subscribe
 from tests.billing.thread import SECOND_MONTH, START
 from tests.billing.voiding import take_out
+from tests.sandbox.client import SandboxProcess
 
 HOUR = timedelta(hours=1)
 # What a run asks the database where nobody moved, however many customers there are.
 FLAT = 20
 THIRD_MONTH = datetime(2026, 12, 1, tzinfo=UTC)
+OCT_28 = datetime(2026, 10, 28, tzinfo=UTC)
 
 
 def assert_the_term_is_everywhere(metered: Metered) -> None:
@@ -177,3 +179,28 @@ def test_one_unit_is_what_can_be_charged(metered: Metered) -> None:
         assert units(BillingPeriod.objects.get(close__invoice=invoice)) == [target]
         assert charged(invoice) == [("input_tokens", in_minor, True)]
         assert (invoice.total_minor, invoice.status) == (fee_minor + in_minor, "paid")
+
+
+def test_a_plan_of_days_is_billed_by_its_meters_each_day(committed_db: None, at_sandbox: SandboxProcess) -> None:
+    """3.00 at ten, sent; 3.00 more in the last minute, told in the close: each on the day it was used."""
+    metered, day = Metered(at_sandbox, interval="day", fee_minor=100), timedelta(days=1)
+    metered.at(OCT_28)
+    metered.subscribe()
+    metered.settle()
+    for number in range(3):
+        start = OCT_28 + number * day
+        metered.at(start + 10 * HOUR)
+        metered.use(1_000_000, at=start + 10 * HOUR)
+        assert metered.send() == 1
+        metered.use(1_000_000, at=start + day - timedelta(seconds=20))
+        metered.at(start + day)
+        metered.settle()
+
+    closed = list(Invoice.objects.filter(billing_reason="subscription_cycle").order_by("created_at"))
+    assert [charged(invoice) for invoice in closed] == [[("input_tokens", 600, True)]] * 3
+    assert [(at_stripe(invoice), invoice.status) for invoice in closed] == [([100, 600], "paid")] * 3
+    for invoice in closed:
+        assert verify_invoice(invoice=invoice, actor="user:tester", now=metered.now).differences == []
+    assert ledger_queries.out_of_balance() == []
+    metered.sandbox.advance(OCT_28 + 3 * day + HOUR)
+    assert_reconciled(metered)

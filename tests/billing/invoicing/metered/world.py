@@ -1,6 +1,7 @@
 """A world in which usage is sent to Stripe's meters, whose clock and the sandbox's are one."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from billing.invoicing.metered.models import MeteredEvent, MeteredPrice
 from billing.invoicing.metered.sending import send_usage
@@ -13,14 +14,16 @@ from tests.sandbox.client import SandboxProcess
 
 OCT_10 = datetime(2026, 10, 10, 12, tzinfo=UTC)
 OCT_20 = datetime(2026, 10, 20, 12, tzinfo=UTC)
+# Stripe takes no event of more than 35 days ago: by the clock on the wall the end of October will be too long ago.
+OUR_NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 class Metered(Thread):
-    """A thread that sends. Its inbox lives in the present; usage is sent by the sandbox's clock."""
+    """A thread that sends. Its inbox lives later, in its own present; usage is sent by the sandbox's clock."""
 
-    def __init__(self, sandbox: SandboxProcess) -> None:
-        super().__init__(sandbox, usage_delivery="meter_events")
-        self.moment = START
+    def __init__(self, sandbox: SandboxProcess, **terms: Any) -> None:
+        super().__init__(sandbox, usage_delivery="meter_events", **terms)
+        self.moment, self.now = START, OUR_NOW
 
     def at(self, moment: datetime) -> None:
         """Let it be then at Stripe, and where usage is sent."""

@@ -33,6 +33,11 @@ def quantity_text(quantity: Decimal, *, min_places: int = 0) -> str:
     return f"{whole}.{places}" if places else whole
 
 
+def counted(number: int, noun: str) -> str:
+    """Return such as 1 event, 1,000 events."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def _with_currency(digits: str, currency: str, *, negative: bool) -> str:
     symbol = _SYMBOLS.get(currency.upper())
     text = f"{symbol}{digits}" if symbol else f"{digits}{_NOT_A_BREAK}{currency.upper()}"

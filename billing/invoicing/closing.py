@@ -23,6 +23,7 @@ from billing.invoicing.proofs.operations import ProofFailed, prove_invoice
 from billing.invoicing.rounding import from_minor
 from billing.invoicing.stripe_lines import line_key
 from billing.invoicing.verification import ExpectedFee, differences
+from billing.money_text import counted
 from billing.rating.rating import RatingError
 from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
@@ -122,7 +123,7 @@ def _accrue(close: InvoiceClose, now: datetime) -> str:
         if not InvoiceClose.objects.select_for_update().filter(pk=close.pk, step=close.step).exists():
             return InvoiceClose.objects.get(pk=close.pk).step
         written = write_lines(invoice=close.invoice, period=period, metered=carried, now=now)
-        return _finish_step(close, Step.ACCRUED, now=now, detail=f"{len(written)} lines")
+        return _finish_step(close, Step.ACCRUED, now=now, detail=counted(len(written), "line"))
 
 
 def _require_counted(close: InvoiceClose, period: BillingPeriod, *, now: datetime) -> None:
@@ -183,7 +184,7 @@ def _push(close: InvoiceClose, now: datetime) -> str:
             now=now,
         )
     sent = metered_usage.send_last(close, now=now)
-    detail = f"{len(lines)} lines" + (f", {sent} meter events" if sent else "")
+    detail = counted(len(lines), "line") + (f", {counted(sent, 'meter event')}" if sent else "")
     with transaction.atomic():
         return _finish_step(close, Step.ITEMS_PUSHED, now=now, detail=detail)
 
@@ -274,7 +275,7 @@ def _prove(close: InvoiceClose, now: datetime) -> str:
     except ProofFailed as failed:
         raise CloseHeld(str(failed)) from failed
     with transaction.atomic():
-        return _finish_step(close, Step.PROVED, now=now, detail=f"{proof.line_count} lines, {proof.sha256}")
+        return _finish_step(close, Step.PROVED, now=now, detail=f"{counted(proof.line_count, 'line')}, {proof.sha256}")
 
 
 def _finalize(close: InvoiceClose, now: datetime) -> str:

@@ -29,7 +29,7 @@ from billing.invoicing.models import (
     InvoiceLine,
 )
 from billing.invoicing.operations import project_invoice
-from billing.money_text import minor_text
+from billing.money_text import counted, minor_text
 from billing.rating.models import LateUsage
 from billing.stripe import gateway, outbox, readers
 from billing.stripe.errors import NotYetKnown, OutboxConflict, ProjectionRefused, StripeRefused, StripeUnavailable
@@ -155,7 +155,7 @@ def _debit(correction: LateCorrection, *, now: datetime) -> None:
             raise ProjectionRefused(f"nothing is left to ask for on {invoice}; delete the draft at Stripe")
         InvoiceLine.objects.bulk_create(lines)
         close = InvoiceClose.objects.create(invoice=invoice, step=InvoiceClose.Step.ACCRUED, next_attempt_at=now)
-        detail = f"{len(lines)} lines of late usage of {correction.period}"
+        detail = f"{counted(len(lines), 'line')} of late usage of {correction.period}"
         InvoiceCloseStep.objects.create(close=close, step=InvoiceClose.Step.ACCRUED, recorded_at=now, detail=detail)
         asked = minor_text(sum(line.amount_minor for line in lines), invoice.currency)
         _finish(correction, f"{asked} on an invoice of its own", now=now, invoice=invoice)

@@ -49,6 +49,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("-id",),
+                "verbose_name": "shortfall",
+                "verbose_name_plural": "usage left off invoices",
                 "permissions": (("decide_meteredshortfall", "Can decide about usage that Stripe left off an invoice"),),
                 "constraints": [
                     models.CheckConstraint(

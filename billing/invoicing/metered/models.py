@@ -137,6 +137,8 @@ class MeteredShortfall(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        verbose_name = "shortfall"
+        verbose_name_plural = "usage left off invoices"
         permissions = (("decide_meteredshortfall", "Can decide about usage that Stripe left off an invoice"),)
         constraints = (models.CheckConstraint(name="billing_meteredshortfall_amount", condition=~Q(amount_minor=0)),)
 

@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, reverse
+from django.utils.html import format_html
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget
 
@@ -109,7 +110,8 @@ class MeteredShortfallAdmin(PagesAdmin):
         if self.state_label(row) != WAITS:
             return NOTHING
         address = reverse("admin:billing_meteredshortfall_decide", args=[row.pk])
-        return link(address, "Decide what becomes of it, or open the meter event and have it sent again")
+        again = page_link("billing.meteredevent", row.event_id, "have it sent again")
+        return format_html("{}, or {}", link(address, "Decide what becomes of it"), again)
 
     def get_urls(self) -> list[URLPattern]:
         return [self.view("<int:shortfall_id>/decide/", self.decide_view, "decide"), *super().get_urls()]

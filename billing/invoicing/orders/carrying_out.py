@@ -24,6 +24,7 @@ from billing.invoicing.operations import project_invoice
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.orders.thresholds import void_usage_of
 from billing.invoicing.rounding import to_minor
+from billing.money_text import counted
 from billing.rating import queries as rating_queries
 from billing.rating.operations import accrue_period
 from billing.rating.rating import RatingError
@@ -215,8 +216,7 @@ def _begin(order: InvoiceOrder, fetched: dict[str, Any], *, now: datetime) -> in
             _end(order, State.DROPPED, left, now=now)
             return None
         close = InvoiceClose.objects.create(invoice=invoice, step=Step.ACCRUED, next_attempt_at=now)
-        counted = f"{len(lines)} lines" if len(lines) > 1 else "1 line"
-        _record(close, (Step.STARTED, order.reason), (Step.ACCRUED, counted), now=now)
+        _record(close, (Step.STARTED, order.reason), (Step.ACCRUED, counted(len(lines), "line")), now=now)
     outcome = f"Draft {invoice.stripe_invoice_id}"
     InvoiceOrder.objects.filter(pk=order.pk, state=State.INTENDED).update(
         state=State.DRAFTED, invoice=invoice, outcome=outcome, error="", finished_at=now

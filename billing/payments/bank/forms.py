@@ -8,7 +8,6 @@ from typing import Any
 from django import forms
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
-    UnfoldAdminDateWidget,
     UnfoldAdminFileFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -153,7 +152,7 @@ class CloseForm(WhyForm):
     closed_on = forms.DateField(
         label="Last day",
         required=False,
-        widget=UnfoldAdminDateWidget,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "date"}),
         help_text="Empty: the account is open after all.",
     )
     field_order = ("closed_on", "reason")

@@ -13,7 +13,7 @@ from billing.admin_links import NOTHING, list_url
 from billing.charts import Chart, grouped_days, money_axis
 from billing.figures import Figure, tone_of
 from billing.invoicing.rounding import from_minor
-from billing.money_text import exact_text, minor_text
+from billing.money_text import counted, exact_text, minor_text
 from billing.payments.bank import queries
 from billing.payments.bank.composition import composition_of
 from billing.payments.bank.matches import amount_of, pairing
@@ -102,7 +102,10 @@ def _figures(account: BankAccount, compared: Comparison) -> list[Figure]:
         Figure("Lines that wait", f"{waiting:,}", "they say Stripe, and are no payout yet", lines, tone_of(waiting)),
         Figure("Lines that are payouts", matched, "", list_url("billing.bankline", state="matched", **of_account)),
         Figure(
-            "Imported until", f"{until:%d %b %Y}" if until else NOTHING, f"{account.lines.count():,} lines", statements
+            "Imported until",
+            f"{until:%d %b %Y}" if until else NOTHING,
+            counted(account.lines.count(), "line"),
+            statements,
         ),
     ]
 

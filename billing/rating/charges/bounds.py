@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+from billing.money_text import counted
 from billing.rating.charges.charge import Basis, Charge, Priced, Step, money, total, used
-from billing.rating.charges.percentage import counted
 from billing.rating.charges.reading import Terms
 from billing.rating.rating import EXACT, ZERO, plain
 

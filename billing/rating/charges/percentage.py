@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
+from billing.money_text import counted
 from billing.rating.charges.charge import Basis, Charge, Priced, Step, money, total, used
 from billing.rating.charges.reading import Terms
 from billing.rating.rating import EXACT, ZERO, plain
@@ -135,8 +136,3 @@ class Percentage(Charge):
 def percent_of(amount: Decimal, percent: Decimal) -> Decimal:
     """Return so many percent of the amount, exactly."""
     return EXACT.scaleb(EXACT.multiply(amount, percent), -2)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return such as 1 event, 1,000 events."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

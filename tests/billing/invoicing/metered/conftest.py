@@ -1,5 +1,7 @@
 """The sandbox, and a world whose usage goes through Stripe's meters."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from config import clock
@@ -12,8 +14,9 @@ __all__ = ["at_sandbox", "sandbox_process"]
 
 @pytest.fixture(autouse=True)
 def _our_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What pages and webhooks take for the present is what the tests take for it, whatever the day."""
-    monkeypatch.setattr(clock, "now", lambda: OUR_NOW)
+    """What pages and webhooks take for the present begins at what the tests take for it, and goes on from there."""
+    ahead = OUR_NOW - clock.now()
+    monkeypatch.setattr(clock, "now", lambda: datetime.now(tz=UTC) + ahead)
 
 
 @pytest.fixture

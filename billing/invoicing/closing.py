@@ -46,7 +46,8 @@ WAIT_FOR_USAGE = timedelta(seconds=3)
 WAIT_FOR_METERS = timedelta(seconds=30)
 WAIT_FIRST = timedelta(seconds=2)
 WAIT_MAX = timedelta(minutes=15)
-# Stripe takes so many elements of an array in one call; an invoice itself may have more lines than that.
+# Stripe takes so many elements of an array in one call, and no more items on an invoice until its support raises that
+# for the account (OpenAPI document, POST /v1/invoiceitems; https://github.com/ParabolInc/parabol/issues/6826).
 LINES_PER_CALL_MAX = 250
 LATE_USAGE = "late_usage"
 LAST_BEFORE_FINALIZED = Step.PROVED

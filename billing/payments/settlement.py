@@ -7,6 +7,7 @@ from billing.accounting.payments import post_paid_out_of_band
 from billing.invoicing.models import Invoice
 from billing.invoicing.rounding import from_minor
 from billing.payments.operations import instant
+from billing.stripe.readers import PAID_OFF_STRIPE
 
 StripeDict = dict[str, Any]
 
@@ -15,13 +16,13 @@ def settle_paid_elsewhere(invoice: Invoice, fetched: StripeDict, *, now: datetim
     """
     Hold at the bank what somebody marked at Stripe as paid elsewhere.
 
-    The row keeps what the ledger holds of it; the difference is entered, so saying it again changes nothing. Raises
-    LedgerError.
+    The row keeps what the ledger holds of it; the difference is entered, so saying it again changes nothing. An answer
+    that was not asked for it does not say it. Raises LedgerError.
     """
-    paid_minor = fetched.get("amount_paid_off_stripe") or 0
-    change = paid_minor - invoice.paid_off_stripe_minor
-    if not change:
+    paid_minor = fetched.get(PAID_OFF_STRIPE)
+    if paid_minor is None or paid_minor == invoice.paid_off_stripe_minor:
         return
+    change = paid_minor - invoice.paid_off_stripe_minor
     paid_at = fetched["status_transitions"].get("paid_at")
     post_paid_out_of_band(
         invoice_id=invoice.stripe_invoice_id,

@@ -5,6 +5,9 @@ from typing import Any
 from billing.stripe.gateway import StripeDict, listed, request, retrieve
 
 CHARGE_MOVEMENTS = ("balance_transaction", "failure_balance_transaction")
+# What was paid of an invoice outside Stripe. Stripe says it only where it is asked for, and in no event
+# (https://docs.stripe.com/changelog/dahlia/2026-05-27/invoice-object-amount-paid-off-stripe-property).
+PAID_OFF_STRIPE = "amount_paid_off_stripe"
 
 
 def id_of(value: Any) -> str:
@@ -39,7 +42,7 @@ def is_proration_line(line: StripeDict) -> bool:
 
 def invoice_with_lines(invoice_id: str) -> tuple[StripeDict, list[StripeDict]]:
     """An invoice and all its lines: one call while they fit in the invoice's own list, pages of 100 when not."""
-    invoice = retrieve(f"/v1/invoices/{invoice_id}")
+    invoice = retrieve(f"/v1/invoices/{invoice_id}", expand=(PAID_OFF_STRIPE,))
     return invoice, all_lines(invoice)
 
 
@@ -70,11 +73,15 @@ def _with_all_lines(note: StripeDict) -> StripeDict:
 
 
 def payments_after_giving_up(invoice: StripeDict) -> list[StripeDict]:
-    """What paid an invoice that was marked uncollectible and has ended; of others nobody has to ask."""
+    """
+    What paid, at Stripe, an invoice that was marked uncollectible and has ended; of others nobody has to ask. What was
+    paid elsewhere is a payment record, and the invoice itself says it (PAID_OFF_STRIPE).
+    """
     is_ended = invoice["status"] in ("paid", "void")
     if not is_ended or invoice["status_transitions"]["marked_uncollectible_at"] is None:
         return []
-    return list(listed("/v1/invoice_payments", invoice=invoice["id"], status="paid"))
+    paid = listed("/v1/invoice_payments", invoice=invoice["id"], status="paid")
+    return [one for one in paid if one["payment"]["type"] != "payment_record"]
 
 
 def payment_intent_with_charge(payment_intent_id: str) -> StripeDict:

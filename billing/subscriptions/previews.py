@@ -155,13 +155,13 @@ def lines_at_stripe(subscription: Subscription, details: StripeDict) -> list[Str
     """Ask Stripe for its preview and return its lines; none where nothing would be invoiced. Raises ChangeRefused."""
     asked = {"subscription": subscription.stripe_subscription_id, "subscription_details": details}
     try:
-        invoice = gateway.request("post", "/v1/invoices/create_preview", asked).data
+        lines = gateway.request("post", "/v1/invoices/create_preview", asked).data["lines"]
+        # It carries the first ones, and names where all are: https://github.com/stripe/stripe-dotnet/issues/381.
+        return list(gateway.listed(lines["url"]) if lines["has_more"] else lines["data"])
     except StripeRefused as refused:
         if refused.code == "invoice_upcoming_none":
             return []
         raise ChangeRefused(f"Stripe cannot preview it: {refused.message}") from refused
-    # A preview is no stored invoice: its own list holds all its lines.
-    return list(invoice["lines"]["data"])
 
 
 def amounts_of(lines: Iterable[StripeDict], *, at: datetime | None) -> list[Amount]:

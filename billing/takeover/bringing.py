@@ -177,7 +177,8 @@ def bring_invoice(listed: StripeDict, *, job: Job) -> bool:
     if not is_second_before(listed["created"], job.takeover.as_of) or _is_taken(Kind.INVOICE, listed["id"]):
         return False
     is_settled = is_second_before(listed["status_transitions"]["paid_at"], job.takeover.as_of)
-    fetched = listed if is_settled else gateway.retrieve(f"/v1/invoices/{listed['id']}")
+    path = f"/v1/invoices/{listed['id']}"
+    fetched = listed if is_settled else gateway.retrieve(path, expand=(readers.PAID_OFF_STRIPE,))
     is_finalized = fetched["status"] != "draft"
     lines = readers.all_lines(fetched) if is_finalized else []
     notes = readers.credit_notes_of(fetched) if is_finalized else []

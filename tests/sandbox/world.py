@@ -96,6 +96,7 @@ class World:
 
         # Invoices
         self.lines: dict[str, list[StripeObject]] = defaultdict(list)  # of an invoice, all of them, in their order
+        self.previewed_lines: dict[str, list[StripeObject]] = {}  # of a preview that does not show them all
         self.line_tax_rates: dict[str, list[str]] = {}  # a line's own, perhaps none; else its invoice's
         self.line_credits: dict[str, list[StripeObject]] = {}  # billing credits spent on a line
         self.attached_intents: dict[str, str] = {}  # a payment intent attached to an invoice, to its invoice payment

@@ -130,7 +130,8 @@ def situation_of(case: RecoveryCase) -> Situation:
     under_way = next((one["id"] for one in open_ones if one["status"] in _UNDER_WAY), "")
     if under_way:
         return Situation(invoice, f"{under_way} is under way", needs_action=False, why_not_charge="")
-    needs_action = any(intent["status"] == "requires_action" for intent in open_ones)
+    # Of what was sent it says that a bank transfer is awaited, too: nothing that the customer could confirm.
+    needs_action = not is_sent(invoice) and any(intent["status"] == "requires_action" for intent in open_ones)
     if is_sent(invoice):
         why_not = "The customer pays this invoice by bank transfer: no card is charged for it"
     else:
@@ -253,6 +254,8 @@ def _restrict(case: RecoveryCase, due: Due, found: Situation, *, now: datetime) 
 
 
 def _tell(case: RecoveryCase, what: str, text: str, found: Situation, *, now: datetime) -> None:
+    """A text that comes late names no day that is over as one from which service will be restricted."""
+    is_to_come = case.restricts_at is not None and case.restricts_at > now
     messages.tell(
         purpose=f"recovery:{case.pk}:{what}",
         text=text,
@@ -264,7 +267,7 @@ def _tell(case: RecoveryCase, what: str, text: str, found: Situation, *, now: da
             amount_minor=found.invoice["amount_remaining"],
             currency=case.currency,
             link=found.link,
-            restricts_at=case.restricts_at,
+            restricts_at=case.restricts_at if is_to_come else None,
         ),
         now=now,
     )

@@ -99,14 +99,18 @@ def follow_payment(payment: Payment, *, now: datetime) -> None:
     Open the case of an invoice whose payment failed, or waits for the customer. Needs a transaction.
 
     Said again it changes nothing. The projection of a payment calls it with what Stripe says now, so an old event of
-    a failure opens nothing once the payment succeeded.
+    a failure opens nothing once the payment succeeded. An invoice that was sent is not owed before its due date, which
+    opens its case (`open_overdue_cases`): until then the customer may have tried a card on the hosted page, or a bank
+    transfer is awaited, which Stripe calls `requires_action`
+    (https://docs.stripe.com/payments/bank-transfers/accept-a-payment).
     """
     invoice = payment.invoice
     if invoice is None or payment.status not in _FAILED:
         return
     lock_customer(customer_id=invoice.customer_id)
     # It was read before the lock: another worker may have settled it, and nobody would close a case opened after that.
-    if Invoice.objects.values_list("status", flat=True).get(pk=invoice.pk) not in _OWED:
+    status, due_at = Invoice.objects.values_list("status", "due_at").get(pk=invoice.pk)
+    if status not in _OWED or (due_at is not None and due_at > payment.occurred_at):
         return
     why = payment.failure_message or payment.get_status_display()
     is_new = _open(invoice, failed_at=payment.occurred_at, amount_minor=payment.amount_minor, why=why, now=now)
@@ -139,7 +143,9 @@ def open_overdue_cases(*, now: datetime, limit: int) -> int:
     Open cases that no payment's event opens: an invoice that was sent is past its due date, or Stripe had nothing to
     charge. Return how many.
     """
-    late = Q(due_at__lte=now) | Q(attempt_count__gt=0, projected_at__lte=now - SWEPT_AFTER)
+    # One that was sent is not late before its due date, whoever tried to pay it: it would stand before those that are.
+    is_tried = Q(due_at=None, attempt_count__gt=0, projected_at__lte=now - SWEPT_AFTER)
+    late = Q(due_at__lte=now) | is_tried
     waiting = Invoice.objects.filter(late, status=Invoice.Status.OPEN, amount_remaining_minor__gt=0, recovery_case=None)
     opened = 0
     for invoice_id in list(waiting.order_by("pk").values_list("pk", flat=True)[:limit]):

@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 
 from billing.customers.operations import lock_customer
 from billing.invoicing.models import InvoiceLine
+from billing.invoicing.rounding import chargeable_increment_minor
 from billing.payments import two_people
 from billing.payments.models import Payment
 from billing.payments.refunding.left import left_of
@@ -130,6 +131,9 @@ def _asked(
             f"Of this payment {left} minor units of {payment.currency} are neither given back nor asked for.",
             field="amount_minor",
         )
+    step = chargeable_increment_minor(payment.currency)
+    if amount < left and amount % step:
+        raise InvalidRequest(f"{payment.currency} is given back in steps of {step} minor units.", field="amount_minor")
     asked = RefundRequest(
         payment=payment,
         customer=payment.customer,

@@ -43,7 +43,7 @@ def invoice(claim: Claim, now: datetime) -> Work:
         return partial(record_deleted_draft, stripe_invoice_id=claim.object_id, now=now)
     if known is not None and claim.shows_only(partial(invoicing_queries.covers, known)):
         return nothing
-    fetched = gateway.retrieve(f"/v1/invoices/{claim.object_id}", expand=("discounts",))
+    fetched = gateway.retrieve(f"/v1/invoices/{claim.object_id}", expand=("discounts", readers.PAID_OFF_STRIPE))
     subscription = _subscription_of(fetched)
     is_of_before = is_second_before(fetched["created"], cut())  # the period that it bills was not ours
     is_cycle = fetched["billing_reason"] == "subscription_cycle" and not is_of_before

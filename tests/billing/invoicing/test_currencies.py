@@ -7,7 +7,9 @@ everything Stripe holds equals everything the ledger holds, to that step.
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
+import pytest
 from pytest_django.fixtures import Settings
 
 from billing.catalog.models import PlanVersion
@@ -17,10 +19,14 @@ from billing.invoicing.holding import release_close
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.orders.thresholds import order_threshold_invoices
 from billing.invoicing.rounding import chargeable_increment_minor, from_minor
+from billing.payments.models import Payment
+from billing.payments.refunding.operations import request_refund
+from billing.payments.two_people import InvalidRequest
 from billing.rating.operations import accrue_period
 from billing.subscriptions.models import BillingPeriod
 from billing.subscriptions.operations import create_subscription, start_at_stripe
 from ledger import queries as ledger_queries
+from tests.billing.accounting.people import FIONA, hire
 from tests.billing.invoicing.late import OCT_10, OCT_20, assert_reconciled, october
 from tests.billing.invoicing.ordering import FINANCE, carry_out_all, people
 from tests.billing.thread import MODEL, SECOND_MONTH, Thread
@@ -69,6 +75,7 @@ def subscribe(thread: Thread, currency: str) -> None:
 
 
 def test_whole_months_end_to_the_step_in_every_kind_of_currency(thread: Thread) -> None:
+    hire()
     for currency, (fee_minor, price, _) in MONTHS.items():
         load_catalog(catalog(currency, fee_minor, price), now=thread.now)
     sync_catalog_to_stripe(now=thread.now)
@@ -89,7 +96,17 @@ def test_whole_months_end_to_the_step_in_every_kind_of_currency(thread: Thread) 
             assert ledger_queries.balance_of(f"{account}:{currency}") == 0, account
         total = sum(row.rounding for row in InvoiceLine.objects.filter(invoice__currency=currency))
         assert ledger_queries.balance_of(f"rounding:{currency}") == total
+        assert_refunded_in_steps(currency)
     assert_reconciled(thread)
+
+
+def assert_refunded_in_steps(currency: str) -> None:
+    """What is between two steps Stripe refuses (https://docs.stripe.com/currencies): it is not asked for here."""
+    payment, step = Payment.objects.filter(currency=currency).latest("pk"), chargeable_increment_minor(currency)
+    asked: dict[str, Any] = {"reason_code": "goodwill", "reason": "sorry", "idempotency_key": "k", "actor": FIONA}
+    if step > 1:
+        with pytest.raises(InvalidRequest, match=f"in steps of {step}"):
+            request_refund(payment_id=payment.pk, amount_minor=step + 1, now=SECOND_MONTH, **asked)
 
 
 def test_a_total_below_zero_is_held_and_then_goes_onto_the_balance(

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from billing.payments.models import Payment
 from billing.payments.recovery import operations
-from billing.payments.recovery.models import RecoveryCase, RecoveryPolicy
+from billing.payments.recovery.models import Message, RecoveryCase, RecoveryPolicy
 from billing.payments.recovery.policy import STANDARD, InvalidPolicy, agenda, steps_of, terms_of
 from billing.payments.recovery.queries import StandingState, standing
-from tests.billing.accounting.stripe_story import post
+from billing.stripe.errors import StripeRefused
+from tests.billing.accounting.stripe_story import HAND_DECLINED, post
 from tests.billing.payments.recovering import (
     OURS,
     SECOND,
@@ -139,6 +141,8 @@ class TestACase:
 
         assert attempts(case) == [(1, "missed"), (2, "missed"), (3, "declined")]
         assert texts() == ["last_reminder", "restricted"]
+        # Nobody is told of a day that is over as one that is to come.
+        assert Message.objects.get(text="last_reminder").context["restricts_on"] is None
         assert charges(thread, case) == ["failed"] * 2
 
     @pytest.mark.parametrize(
@@ -202,3 +206,26 @@ class TestACase:
         case = RecoveryCase.objects.get()
         assert (case.failed_at, case.amount_minor) == (START + timedelta(days=10), 700)
         assert texts() == ["payment_failed"]
+
+    def test_of_an_invoice_that_was_sent_does_not_begin_with_a_try_before_its_due_date(self, thread: Thread) -> None:
+        """
+        Whoever pays on the hosted page before it is due may fail, or wait for a bank transfer, and owes nothing yet
+        (https://docs.stripe.com/payments/bank-transfers/accept-a-payment: such a payment `requires_action`).
+        """
+        thread.subscribe()
+        thread.settle()
+        customer = thread.sandbox.state()["customer"][0]["id"]
+        sent = post("/v1/invoices", customer=customer, collection_method="send_invoice", days_until_due=10)
+        line = {"amount": 700, "description": "Setup", "metadata": {"kind": "one_off"}}
+        post(f"/v1/invoices/{sent['id']}/add_lines", lines=[line])
+        post(f"/v1/invoices/{sent['id']}/finalize")
+        thread.sandbox.advance(START + timedelta(days=1))
+        card = post(f"/v1/payment_methods/{HAND_DECLINED}/attach", customer=customer)["id"]
+        with pytest.raises(StripeRefused, match="card_declined"):
+            post(f"/v1/invoices/{sent['id']}/pay", payment_method=card)
+        thread.settle()
+        assert Payment.objects.filter(invoice__stripe_invoice_id=sent["id"], status="failed").exists()
+        assert (run(thread, START + timedelta(days=9)), texts()) == (0, [])
+
+        run(thread, START + timedelta(days=11))
+        assert RecoveryCase.objects.get().failed_at == START + timedelta(days=10)

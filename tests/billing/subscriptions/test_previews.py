@@ -26,6 +26,7 @@ from billing.subscriptions.models import Subscription
 from billing.subscriptions.opening import Item
 from billing.subscriptions.operations import change_terms, create_subscription
 from billing.subscriptions.proration import Rounding, line_minor
+from tests.billing.accounting.stripe_story import post
 from tests.billing.subscriptions.lives import (
     ACTOR,
     NOVEMBER,
@@ -69,6 +70,20 @@ class TestThroughTheSandbox:
 
         assert amounts(preview, "ours") == [(True, -3), (True, 7), (False, 3000)]
         assert amounts(preview, "stripe") == amounts(preview, "ours")
+
+    def test_the_fee_is_seen_behind_more_lines_than_stripe_shows_at_once(self, thread: Thread) -> None:
+        """What waits for an invoice comes first on a preview, and that carries the first lines only: its fee is on
+        their next page (https://github.com/stripe/stripe-dotnet/issues/381)."""
+        plan = version_of("thousand", fee_minor=1000)
+        subscription = started(thread, plan)
+        [theirs] = thread.sandbox.state()["subscription"]
+        for number in range(12):
+            waiting = {"customer": theirs["customer"], "subscription": theirs["id"], "currency": "usd"}
+            post("/v1/invoiceitems", amount=100, description=f"by hand {number}", **waiting)
+
+        preview = preview_of(thread, subscription, plan, seats=3, from_next_period=True)
+
+        assert amounts(preview, "stripe") == amounts(preview, "ours") == [(False, 3000)]
 
     def test_recorded_halves_are_floored_on_both_sides(self, thread: Thread) -> None:
         """−2.5 → −3 and +4.5 → +4."""

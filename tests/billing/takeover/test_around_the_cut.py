@@ -62,15 +62,19 @@ def test_what_is_half_done_at_the_cut_ends_right_in_every_currency(shop: Shop) -
     jiro = shop.customers.pop("jiro")  # whose accounts are in JPY
     finalize(draft(shop, "debtor", 1000))  # its 10.00 and the 7.00 that were owed
     shop.credit("debtor", 700)
+    know(shop, "elsewhere")
+    finalize(draft(shop, "elsewhere", 400))
     draft(shop, "drafted", 2000)
     price = str(PlanVersion.objects.get().stripe_price_id)
     shop.subscribe("renewing", price, trial_end=second_of(CUT - timedelta(minutes=30)))
     shop.subscribe("trying", price, trial_end=second_of(CUT + timedelta(minutes=30)))
     post("/v1/payouts", amount=1000, currency="usd")
     shop.sandbox.advance(CUT + timedelta(hours=2))
+    post(f"/v1/invoices/{shop.invoices['elsewhere']}/pay", paid_out_of_band=True)
 
     shop.run()
     assert shop.differences() == []
+    assert ledger.balance_of(system("bank", "USD")) == 4
     assert shop.owed() == {
         "spender": {"balance": 5}, "debtor": {"receivable": 10}, "drafted": {"balance": 3}, "unused": {"balance": 8},
     }  # fmt: skip

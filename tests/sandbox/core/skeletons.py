@@ -10,9 +10,9 @@ from tests.sandbox.core.store import StripeObject
 
 JsonValue = Any  # JSON, whose recursive type Python 3.11 cannot spell without a forward reference everywhere
 
-# Nullable in the document, yet sent by Stripe only when asked for with `expand`.
+# Nullable or required in the document, yet sent by Stripe only when asked for with `expand`.
 ONLY_WHEN_EXPANDED: dict[str, frozenset[str]] = {
-    "invoice": frozenset({"confirmation_secret", "payments"}),
+    "invoice": frozenset({"amount_paid_off_stripe", "confirmation_secret", "payments"}),
     "charge": frozenset({"refunds"}),
     "line_item": frozenset({"subscription"}),  # recorded lines name it in their parent only
     "price": frozenset({"tiers", "currency_options"}),

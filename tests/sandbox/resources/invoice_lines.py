@@ -19,8 +19,11 @@ LINE_FIELDS = VALUE | {"description", "discountable", "discounts", "metadata", "
 
 @handles("GET /v1/invoices/{invoice}/lines")
 def list_lines(world: World, parameters: Parameters, invoice_id: str) -> StripeObject:
-    world.store.get("invoice", invoice_id)
-    return ordered_page(world.lines[invoice_id], parameters, url=f"/v1/invoices/{invoice_id}/lines")
+    lines = world.previewed_lines.get(invoice_id)
+    if lines is None:
+        world.store.get("invoice", invoice_id)
+        lines = world.lines[invoice_id]
+    return ordered_page(lines, parameters, url=f"/v1/invoices/{invoice_id}/lines")
 
 
 @handles("POST /v1/invoices/{invoice}/add_lines")

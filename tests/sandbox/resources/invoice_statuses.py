@@ -5,7 +5,7 @@ from tests.sandbox.billing.invoices.partial_paying import attach_payment_intent
 from tests.sandbox.billing.invoices.voiding import mark_uncollectible, void
 from tests.sandbox.billing.payments.attaching import find_payment_method
 from tests.sandbox.billing.payments.collecting import pay_by_request
-from tests.sandbox.billing.payments.invoice_payments import close_payment
+from tests.sandbox.billing.payments.invoice_payments import close_payment, record_payment_elsewhere
 from tests.sandbox.billing.payments.settling import mark_paid, set_delinquent
 from tests.sandbox.core.errors import StripeError, not_implemented
 from tests.sandbox.core.parameters import Parameters, refuse_unsupported
@@ -45,7 +45,8 @@ def pay_invoice(world: World, parameters: Parameters, invoice_id: str) -> Stripe
         raise StripeError(f"Invoice is already {invoice['status']}", code="invoice_already_paid")
     if parameters.get("paid_out_of_band"):
         close_payment(world, invoice, reason="void_invoice")
-        mark_paid(world, invoice, off_stripe=invoice["amount_remaining"])
+        record_payment_elsewhere(world, invoice, amount=invoice["amount_remaining"])
+        mark_paid(world, invoice, paid=invoice["amount_remaining"])
     else:
         pay_by_request(world, invoice, payment_method, off_session=parameters.get("off_session", True))
     return invoice

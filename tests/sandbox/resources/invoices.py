@@ -140,6 +140,12 @@ def invoice_payments(world: World, invoice: StripeObject) -> Any:
     return list_answer(payments, has_more=False, url=f"{URL}/{invoice['id']}/payments")
 
 
+@includes("invoice", "amount_paid_off_stripe")
+def amount_paid_off_stripe(world: World, invoice: StripeObject) -> Any:
+    payments = world.store.where("invoice_payment", "invoice", invoice["id"])
+    return sum(payment["amount_paid"] for payment in payments if payment["payment"]["type"] == "payment_record")
+
+
 @includes("invoice", "confirmation_secret")
 def confirmation_secret(world: World, invoice: StripeObject) -> Any:
     """What a page needs to confirm the invoice's payment intent; nothing of one without."""

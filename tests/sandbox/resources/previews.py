@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.sandbox.billing.invoices.invoicing import pending_items
+from tests.sandbox.billing.invoices.lines import LINES_SHOWN
 from tests.sandbox.billing.subscriptions.changing import change_from_parameters
 from tests.sandbox.billing.subscriptions.ended import ENDED
 from tests.sandbox.billing.subscriptions.ending import cancel_subscription
@@ -51,7 +52,17 @@ def create_preview(world: World, parameters: Parameters) -> StripeObject:
     refuse_unsupported(parameters, SUPPORTED, OPERATION)
     _refuse_contradictions(parameters)
     with scratch_of(world, _customer_id(world, parameters)) as scratch:
-        return _previewed(scratch, parameters)
+        preview = _previewed(scratch, parameters)
+    return _with_first_lines(world, preview)
+
+
+def _with_first_lines(world: World, preview: StripeObject) -> StripeObject:
+    """A preview carries its first lines, as an invoice does; all are on the pages of its own list."""
+    lines = preview["lines"]["data"]
+    if len(lines) > LINES_SHOWN:
+        world.previewed_lines[preview["id"]] = lines
+        preview["lines"] |= {"data": lines[:LINES_SHOWN], "has_more": True}
+    return preview
 
 
 def _previewed(scratch: World, parameters: Parameters) -> StripeObject:

@@ -29,6 +29,26 @@ def open_payment(world: World, invoice: StripeObject) -> StripeObject:
     )
 
 
+def record_payment_elsewhere(world: World, invoice: StripeObject, *, amount: int) -> None:
+    """
+    What was paid outside Stripe is a payment record there, and a paid payment of its invoice
+    (https://docs.stripe.com/changelog/dahlia/2026-05-27/invoice-object-amount-paid-off-stripe-property).
+    """
+    payment = world.new(
+        "invoice_payment",
+        "inpay",
+        amount_paid=amount,
+        amount_requested=amount,
+        currency=invoice["currency"],
+        invoice=invoice["id"],
+        is_default=False,
+        payment={"payment_record": world.ids.new("pr"), "type": "payment_record"},
+        status="paid",
+        status_transitions={"canceled_at": None, "paid_at": world.now},
+    )
+    world.emit("invoice_payment.paid", payment)
+
+
 def payment_of(world: World, invoice: StripeObject) -> StripeObject | None:
     """The invoice's default invoice payment, if it was finalised with something to collect."""
     payments = world.store.where("invoice_payment", "invoice", invoice["id"])

@@ -10,14 +10,13 @@ from tests.sandbox.world import World
 WAITING_FOR_MONEY = ("incomplete", "past_due", "unpaid")
 
 
-def mark_paid(world: World, invoice: StripeObject, *, paid: int = 0, off_stripe: int = 0, **attempts: Any) -> None:
+def mark_paid(world: World, invoice: StripeObject, *, paid: int = 0, **attempts: Any) -> None:
     """The invoice owes nothing any more; its subscription is in good standing again. `attempts` counts the last one."""
-    amount_paid = invoice["amount_paid"] + paid + off_stripe
+    amount_paid = invoice["amount_paid"] + paid
     previous = world.update(
         invoice,
         None,
         amount_paid=amount_paid,
-        amount_paid_off_stripe=invoice["amount_paid_off_stripe"] + off_stripe,
         amount_remaining=max(0, invoice["amount_due"] - amount_paid),
         auto_advance=False,
         next_payment_attempt=None,

@@ -67,7 +67,7 @@ def forget_pending_items(world: World, customer: str) -> None:
 
 
 def upcoming(world: World, draft: StripeObject) -> StripeObject:
-    """The draft as Stripe answers a preview: with all its lines, under an identifier that names no invoice."""
+    """The draft as a preview: with all its lines, under an identifier that names no invoice."""
     preview = copied(draft)
     preview_id = f"upcoming_{draft['id']}"
     lines = preview["lines"]["data"]

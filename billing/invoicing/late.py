@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 TOO_SMALL = "Late usage of less than the smallest amount that can be charged"
 NEXT_INVOICE, DOCUMENT, ABSORB = "next_invoice", "document", "absorb"
+CUSTOMERS_AT_ONCE = 1_000
 
 
 class DecisionError(Exception):
@@ -76,10 +77,9 @@ def accrue_closed_periods(*, now: datetime) -> int:
     if to_xid <= progress.next_xid and not progress.retried:
         return 0
     due = set(progress.retried)
-    for found in metering_queries.arrived_between(from_xid=progress.next_xid, to_xid=to_xid):
-        ended = BillingPeriod.objects.filter(Q(state=BillingPeriod.State.CLOSED) | Q(ends_at__lte=now))
-        touched = ended.filter(starts_at__lte=found.last_event_time, ends_at__gt=found.first_event_time)
-        due.update(touched.filter(subscription__customer__customer_key=found.customer_key).values_list("pk", flat=True))
+    arrived = metering_queries.arrived_between(from_xid=progress.next_xid, to_xid=to_xid)
+    for start in range(0, len(arrived), CUSTOMERS_AT_ONCE):
+        due.update(_touched(arrived[start : start + CUSTOMERS_AT_ONCE], now=now))
     posted, failed = 0, []
     for period_id in sorted(due):
         try:
@@ -89,6 +89,23 @@ def accrue_closed_periods(*, now: datetime) -> int:
             failed.append(period_id)
     LateProgress.objects.filter(pk=1).update(next_xid=max(to_xid, progress.next_xid), retried=failed)
     return posted
+
+
+def _touched(arrived: Sequence[metering_queries.ArrivedFor], *, now: datetime) -> set[int]:
+    """Periods that have ended and hold something of what arrived. One query: most customers send all the time."""
+    found = {one.customer_key: one for one in arrived}
+    ended = BillingPeriod.objects.filter(
+        Q(state=BillingPeriod.State.CLOSED) | Q(ends_at__lte=now),
+        subscription__customer__customer_key__in=found,
+        starts_at__lte=max(one.last_event_time for one in arrived),
+        ends_at__gt=min(one.first_event_time for one in arrived),
+    )
+    rows = ended.values_list("pk", "subscription__customer__customer_key", "starts_at", "ends_at")
+    return {
+        period_id
+        for period_id, key, starts_at, ends_at in rows
+        if starts_at <= found[key].last_event_time and ends_at > found[key].first_event_time
+    }
 
 
 def apply_policy(*, period_id: int, now: datetime) -> None:

@@ -73,6 +73,14 @@ class Invoice(models.Model):
 
     class Meta:
         ordering = ("-created_at", "-id")
+        indexes = (
+            models.Index(name="billing_invoice_made", fields=("-created_at", "-id")),  # the order of the list
+            # Of a month: charts, the sample that is verified, reconciliation.
+            models.Index(name="billing_invoice_finalized", fields=("finalized_at",)),
+            # What somebody still has to pay is little of all there ever was.
+            models.Index(name="billing_invoice_open", fields=("id",), condition=Q(status="open")),
+            models.Index(name="billing_invoice_number", fields=("number",), condition=~Q(number="")),
+        )
 
     def __str__(self) -> str:
         return self.number or self.stripe_invoice_id
@@ -298,9 +306,18 @@ class InvoiceClose(models.Model):
     class Meta:
         ordering = ("-id",)
         permissions = (("release_invoiceclose", "Can let a held invoice go on"),)
+        indexes = (
+            # The sweeper looks every few seconds, and only at what is not finished and waits for nobody.
+            models.Index(
+                name="billing_close_due",
+                fields=("next_attempt_at", "id"),
+                condition=Q(held_reason="") & ~Q(step__in=("finalized", "ended")),
+            ),
+            models.Index(name="billing_close_held", fields=("held_at", "id"), condition=~Q(held_reason="")),
+        )
 
     def __str__(self) -> str:
-        return f"Close of {self.invoice_id}"
+        return f"Close of {self.invoice}"
 
 
 class InvoiceCloseStep(models.Model):

@@ -4,6 +4,7 @@ from typing import Any
 
 from celery import shared_task
 
+from billing.alone import alone
 from billing.invoicing import queries
 from billing.invoicing.closing import advance_close
 from billing.invoicing.late import settle_late_usage
@@ -36,8 +37,11 @@ def task_settle_late_usage(**_: Any) -> int:
     Accrue closed periods that something arrived for, and settle what was found as the contract says; before that, what
     Stripe left off invoices: its documents are made with the others.
     """
-    settle_shortfalls(now=clock.now())
-    return settle_late_usage(now=clock.now())
+    with alone("billing.settle_late_usage") as is_alone:
+        if not is_alone:
+            return 0
+        settle_shortfalls(now=clock.now())
+        return settle_late_usage(now=clock.now())
 
 
 @shared_task

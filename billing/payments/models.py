@@ -34,6 +34,10 @@ class Payment(models.Model):
 
     class Meta:
         ordering = ("-occurred_at", "-id")
+        indexes = (
+            models.Index(name="billing_payment_made", fields=("-occurred_at", "-id")),  # the order of the list
+            models.Index(name="billing_payment_charge", fields=("stripe_charge_id",)),  # what a payout is made of
+        )
 
     def __str__(self) -> str:
         return self.stripe_payment_intent_id
@@ -183,6 +187,7 @@ class BalanceTransaction(models.Model):
 
     class Meta:
         ordering = ("-occurred_at", "-id")
+        indexes = (models.Index(name="billing_movement_made", fields=("-occurred_at", "-id")),)  # the order of the list
 
     def __str__(self) -> str:
         return self.stripe_id

@@ -75,6 +75,7 @@ class InboxEvent(models.Model):
                 name="billing_inbox_droppable", fields=("processed_at",), condition=Q(payload_dropped_at=None)
             ),
             models.Index(name="billing_inbox_polled", fields=("received_at",), condition=Q(source="poll")),
+            models.Index(name="billing_inbox_not_done", fields=("state", "received_at"), condition=~Q(state="done")),
         )
 
     def __str__(self) -> str:
@@ -125,6 +126,12 @@ class OutboxIntent(models.Model):
             models.Index(name="billing_outbox_unfinished", fields=("created_at",), condition=Q(state="intended")),
             # What came after a write to the same object.
             models.Index(name="billing_outbox_target", fields=("target", "created_at"), condition=~Q(target="")),
+            # What made an object, on its timeline.
+            models.Index(name="billing_outbox_object", fields=("stripe_object_id",), condition=~Q(stripe_object_id="")),
+            models.Index(name="billing_outbox_made", fields=("-created_at",)),  # the order of the list
+            models.Index(
+                name="billing_outbox_not_done", fields=("state", "created_at"), condition=~Q(state="succeeded")
+            ),
         )
 
     def __str__(self) -> str:

@@ -92,6 +92,8 @@ class Subscription(models.Model):
                 condition=~Q(status__in=("canceled", "incomplete_expired")),
             ),
         )
+        # Twice a minute it is asked which trials go on behind their period.
+        indexes = (models.Index(name="billing_subscription_trial", fields=("id",), condition=Q(status="trialing")),)
 
     def __str__(self) -> str:
         return f"Subscription {self.pk}"
@@ -168,6 +170,8 @@ class BillingPeriod(models.Model):
                 ],
             ),
         )
+        # The order of the list.
+        indexes = (models.Index(name="billing_period_made", fields=("-starts_at", "-id")),)
 
     def __str__(self) -> str:
         return f"{self.starts_at:%d %b %Y} – {self.ends_at:%d %b %Y}"

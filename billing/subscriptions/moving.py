@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Max
+from django.db.models import F, OuterRef, Subquery
 
 from billing.catalog.models import Alignment
 from billing.customers.operations import lock_customer
@@ -112,7 +112,11 @@ def open_further(subscription: Subscription) -> BillingPeriod | None:
 def open_due(*, now: datetime, limit: int) -> int:
     """Open the further periods of boundaries that were moved, shortly before they begin; return how many."""
     moved = Subscription.objects.filter(ended_at=None, status=Status.TRIALING)
-    moved = moved.exclude(plan_version__alignment=Alignment.CALENDAR).annotate(until=Max("periods__ends_at"))
+    # The latest period of each is looked up: grouping would read the periods of all.
+    periods = BillingPeriod.objects.filter(subscription=OuterRef("pk")).order_by("-ends_at")
+    moved = moved.exclude(plan_version__alignment=Alignment.CALENDAR).annotate(
+        until=Subquery(periods.values("ends_at")[:1])
+    )
     due = moved.filter(until__lt=F("anchor_at"), until__lte=now + AHEAD).order_by("until", "pk")
     opened = 0
     for number, customer_id in list(due.values_list("pk", "customer_id")[:limit]):

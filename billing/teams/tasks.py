@@ -6,6 +6,7 @@ from typing import Any
 from celery import shared_task
 from django.db.models import Q
 
+from billing.alone import alone
 from billing.teams import seats
 from billing.teams.models import SeatOrder, TeamPolicy
 from config import clock
@@ -17,6 +18,11 @@ ACTOR = "task:settle_seats"
 @shared_task
 def task_settle_seats(**_: Any) -> int:
     """Go on with seats that follow members, where a request ended before Stripe answered; return of how many teams."""
+    with alone(ACTOR) as is_alone:
+        return _settle_all() if is_alone else 0
+
+
+def _settle_all() -> int:
     following = TeamPolicy.objects.filter(
         Q(seats_follow_members=True)
         | Q(customer__in=SeatOrder.objects.filter(state=SeatOrder.State.OPEN).values("customer"))

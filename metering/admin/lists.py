@@ -4,40 +4,19 @@ them."""
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
-from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from unfold.decorators import display
 
 from config import clock
-from config.admin_lists import AskableList
+from config.admin_lists import AskableList, BoundedPaginator
 from metering import page_links
 
-COUNTED_ROWS = 5_000
 MONTHS_SHOWN = 15
-
-
-class AtLeast(int):
-    """A count that stopped counting, and says so wherever it is shown."""
-
-    def __str__(self) -> str:
-        return f"{int(self):,} or more"
-
-
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # Django has no generic one at run time
-    """Counts no further than COUNTED_ROWS; what lies beyond is found by searching and filtering, not by turning
-    pages."""
-
-    @cached_property
-    def count(self) -> int:
-        rows = cast("QuerySet[Any]", self.object_list)
-        counted = len(rows.order_by().values_list("pk")[:COUNTED_ROWS])
-        return AtLeast(counted) if counted == COUNTED_ROWS else counted
 
 
 class MonthFilter(admin.SimpleListFilter):

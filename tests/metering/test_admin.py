@@ -9,8 +9,8 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
+from config.admin_lists import BoundedPaginator
 from metering import operations, page_links
-from metering.admin.lists import BoundedPaginator
 from metering.models import AggregationWindow, EventConflict, QuarantinedEvent, UsageEvent
 from tests.metering.usage import MORNING, NOW, event, ingest
 
@@ -107,7 +107,7 @@ def test_a_replay_needs_its_permission_and_says_what_it_did(viewer: Client) -> N
 
 
 def test_pages_are_counted_only_so_far_and_the_page_says_so(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metering.admin.lists.COUNTED_ROWS", 3)
+    monkeypatch.setattr("config.admin_lists.COUNTED_ROWS", 3)
     ingest(*(event(f"many-{number}", time=MORNING + timedelta(hours=number)) for number in range(5)))
     operations.catch_up_windows(now=NOW)
 

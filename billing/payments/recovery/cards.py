@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Min
+from django.db.models import F, OuterRef, Subquery
+from django.db.models.functions import ExtractMonth, ExtractYear
 
 from billing.customers.models import Customer
 from billing.customers.operations import lock_customer
@@ -71,17 +72,17 @@ def warn_of_expiry(*, now: datetime) -> int:
     The next charge is when the open period of a live subscription ends. A card that its bank renewed in between is
     not told of: the row then has the new date.
     """
-    next_charges = dict(
-        BillingPeriod.objects.filter(state="open", ends_at__gt=now, subscription__status__in=CHARGED)
-        .values_list("subscription__customer_id")
-        .annotate(at=Min("ends_at"))
+    periods = BillingPeriod.objects.filter(state="open", ends_at__gt=now, subscription__status__in=CHARGED)
+    of_customer = periods.filter(subscription__customer=OuterRef("customer")).order_by("ends_at")
+    cards = PaymentCard.objects.filter(is_default=True, detached_at=None).annotate(
+        charged_at=Subquery(of_customer.values("ends_at")[:1])
     )
-    cards = PaymentCard.objects.filter(is_default=True, detached_at=None, customer_id__in=next_charges)
+    # As `valid_until` counts, in months; few cards end before their next charge, and only those are read.
+    charged_in = ExtractYear("charged_at", tzinfo=UTC) * 12 + ExtractMonth("charged_at", tzinfo=UTC)
+    ending = cards.alias(charged_in=charged_in).filter(charged_in__gt=F("exp_year") * 12 + F("exp_month"))
     told = 0
-    for card in cards.select_related("customer").order_by("pk"):
-        charged_at = next_charges[card.customer_id]
-        if valid_until(card) <= charged_at:
-            told += _tell(card, charged_at=charged_at, now=now)
+    for card in ending.select_related("customer").order_by("pk"):
+        told += _tell(card, charged_at=card.charged_at, now=now)
     return told
 
 

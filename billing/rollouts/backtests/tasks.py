@@ -5,13 +5,11 @@ Only one task works at once, however many were asked for: a second one would tak
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 from celery import shared_task
-from django.db import connection
 
+from billing.alone import alone
 from billing.rollouts.backtests import operations as backtests
 from billing.rollouts.models.backtests import Backtest
 from config import clock
@@ -19,7 +17,6 @@ from config import clock
 logger = logging.getLogger(__name__)
 
 WORKS_FOR = timedelta(seconds=20)
-_LOCK = "hashtextextended('billing.work_on_backtests', 0)"
 
 
 @shared_task(queue="money")
@@ -29,7 +26,7 @@ def task_work_on_backtests(**_: object) -> int:
 
     One that fails is left for the next run, and the one after it is worked on.
     """
-    with _alone() as is_alone:
+    with alone("billing.work_on_backtests") as is_alone:
         return _work() if is_alone else 0
 
 
@@ -44,17 +41,3 @@ def _work() -> int:
         else:
             return backtest_id
     return 0
-
-
-@contextmanager
-def _alone() -> Iterator[bool]:
-    """Whether no other task is at it; a lock of the session, as the work is many transactions."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT pg_try_advisory_lock({_LOCK})")
-        is_alone = bool(cursor.fetchone()[0])
-    try:
-        yield is_alone
-    finally:
-        if is_alone:
-            with connection.cursor() as cursor:
-                cursor.execute(f"SELECT pg_advisory_unlock({_LOCK})")

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import pytest
 from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 
 from billing.accounting.usage import post_usage_absorbed
 from billing.invoicing.late import accrue_closed_periods, settle_late_usage
@@ -117,3 +118,27 @@ def wait_until_it_ends_or_waits_for_a_lock(run: threading.Thread) -> None:
             if cursor.fetchone() != (0,):
                 return
         time.sleep(0.02)
+
+
+def test_arrivals_of_many_customers_are_looked_up_together() -> None:
+    """Each minute most customers send something, and hardly any of it is late."""
+    version = PlanVersionFactory(rate_card=rate_card())
+    for key in ("acme", "globex", "initech"):
+        october_of(key, version=version)
+
+    def queries_for(*keys: str) -> int:
+        for key in keys:
+            send(key, MORNING, input_tokens=1)
+        wait_until_settled()
+        metering.catch_up_windows(now=AFTER_OCTOBER)
+        with CaptureQueriesContext(connection) as asked:
+            assert accrue_closed_periods(now=MORNING) == 0
+        return len(asked)
+
+    queries_for("acme")  # the first makes the row that says how far it came
+    assert queries_for("acme") == queries_for("acme", "globex", "initech")
+    assert accrue_closed_periods(now=AFTER_OCTOBER) == 0  # nothing arrived since
+    send("globex", MORNING, input_tokens=1)
+    wait_until_settled()
+    metering.catch_up_windows(now=AFTER_OCTOBER)
+    assert accrue_closed_periods(now=AFTER_OCTOBER) == 1  # October has ended, and is found by what arrived

@@ -1,8 +1,11 @@
 """Whole months of usage through Stripe's meters; every figure worked out by hand. A million input tokens are 3 USD."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
@@ -12,6 +15,7 @@ from billing.catalog.fingerprint import terms_fingerprint
 from billing.catalog.models import PlanVersion
 from billing.catalog.operations import load_catalog, sync_catalog_to_stripe
 from billing.catalog.stored import read_stored
+from billing.invoicing.metered import sending
 from billing.invoicing.metered.models import MeteredEvent, MeteredPrice, MeteredSummary
 from billing.invoicing.metered.sending import send_usage
 from billing.invoicing.models import Invoice, InvoiceClose
@@ -147,21 +151,38 @@ def test_covered_corrected_and_asked_for_at_a_threshold(metered: Metered, settin
     assert_reconciled(metered)
 
 
-def test_one_unit_is_what_can_be_charged(metered: Metered) -> None:
-    """One that is ten minor units, and one that is a hundred; yen are as cents are."""
-    targets = {"KWD": 111, "ISK": 515}
-    for currency in targets:
+def use_in(metered: Metered, currencies: Iterable[str]) -> None:
+    """A customer in each currency, who uses the same on 10 October."""
+    for currency in currencies:
         fee_minor, price, _ = MONTHS[currency]
         document = catalog(currency, fee_minor, price)
         document["plans"][0]["versions"][0]["usage_delivery"] = "meter_events"  # type: ignore[index]
         load_catalog(document, now=metered.now)
     sync_catalog_to_stripe(now=metered.now)
-    for currency in targets:
+    for currency in currencies:
         subscribe(metered, currency)
         metered.use(1_234_567, at=OCT_10, customer_key=currency.lower())
     metered.settle()
     metered.at(OCT_10)
     metered.aggregate()
+
+
+def test_a_run_that_was_ended_is_gone_on_with_behind_it(metered: Metered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the first of so many that a run cannot send all would be sent each hour, and the last never."""
+    monkeypatch.setattr(sending, "AT_ONCE_MAX", 1)
+    use_in(metered, ("KWD", "ISK"))
+    first, second = BillingPeriod.objects.order_by("pk").values_list("pk", flat=True)
+    for period_id in (first, second):
+        accrue_period(period_id=period_id, now=OCT_10)
+    cache.set(sending.SENT_CACHE_KEY, first)  # the last run came so far
+    assert send_usage(now=OCT_10) == 2
+    assert list(MeteredEvent.objects.order_by("pk").values_list("period_id", flat=True)) == [second, first]
+
+
+def test_one_unit_is_what_can_be_charged(metered: Metered) -> None:
+    """One that is ten minor units, and one that is a hundred; yen are as cents are."""
+    targets = {"KWD": 111, "ISK": 515}
+    use_in(metered, targets)
     accrue_period(period_id=BillingPeriod.objects.earliest("pk").pk, now=OCT_10)
     assert send_usage(now=OCT_10) == 1
     with CaptureQueriesContext(connection) as one_moved:

@@ -118,7 +118,7 @@ def _discrepancies() -> Figure:
     return Figure(
         "Discrepancies",
         str(run.discrepancy_count),
-        f"{quantity_text(Decimal(run.checked))} pairs of figures compared, {run.started_at:%d %b %H:%M}",
+        f"{quantity_text(Decimal(run.checked))} pairs of figures compared, {run.started_at:%d %b %H:%M} UTC",
         list_url("billing.discrepancy", run__id__exact=run.pk),
         "bad" if run.discrepancy_count else "good",
     )
@@ -157,9 +157,9 @@ def _polling(now: datetime) -> Figure:
     if position.lost_from is not None and position.lost_until is not None:
         note = f"events of {position.lost_from:%d %b} to {position.lost_until:%d %b} are lost: reconcile them"
         return Figure("Events found only by polling", str(found), note, url, "bad")
-    note = f"in 7 days; Stripe's list was read {position.complete_at:%d %b %H:%M}"
+    note = f"in 7 days; Stripe's list was read {position.complete_at:%d %b %H:%M} UTC"
     for one in others:
-        read = "never read whole" if one.complete_at is None else f"last read {one.complete_at:%d %b %H:%M}"
+        read = "never read whole" if one.complete_at is None else f"last read {one.complete_at:%d %b %H:%M} UTC"
         note += f"; the list of {one.name.replace('_', ' ')} was {read}"
     late = len(others) + _is_read_late(position, now)
     return Figure("Events found only by polling", str(found), note, url, tone_of(late))
@@ -230,7 +230,7 @@ def _orders(now: datetime) -> Figure:
     under_way = InvoiceOrder.objects.filter(state=InvoiceOrder.State.INTENDED)
     counted = under_way.aggregate(number=Count("pk"), oldest=Min("ordered_at"))
     waits = counted["oldest"] is not None and now - counted["oldest"] > ORDER_LATE_AFTER
-    note = "the oldest since " + f"{counted['oldest']:%d %b %H:%M}" if counted["oldest"] else "none waits"
+    note = "the oldest since " + f"{counted['oldest']:%d %b %H:%M} UTC" if counted["oldest"] else "none waits"
     url = list_url("billing.invoiceorder", state__exact="intended")
     return Figure("Invoice orders under way", str(counted["number"]), note, url, "bad" if waits else "good")
 

@@ -155,4 +155,6 @@ def _of_close_steps(customer: Customer) -> Iterator[Happening]:
     found = InvoiceCloseStep.objects.filter(close__invoice__customer=customer).select_related("close__invoice")
     for step in found.order_by("-id")[:STEPS_SHOWN]:
         url = page_url("billing.invoiceclose", step.close_id)
-        yield Happening(step.recorded_at, f"Close: {step.get_step_display().lower()}", str(step.close.invoice), url)
+        label = step.get_step_display()
+        what = f"Close: {label[0].lower()}{label[1:]}"  # Stripe keeps its capital
+        yield Happening(step.recorded_at, what, str(step.close.invoice), url)

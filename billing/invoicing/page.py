@@ -14,7 +14,7 @@ from billing.invoicing.metered import page as metered_page
 from billing.invoicing.models import CreditNote, Invoice, InvoiceClose, InvoiceLine
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.page_actions import actions_of
-from billing.invoicing.page_timeline import timeline_of
+from billing.invoicing.page_timeline import reason_text, timeline_of
 from billing.invoicing.requests.models import InvoiceRequest
 from billing.invoicing.rounding import from_minor
 from billing.payments.models import Payment
@@ -72,6 +72,7 @@ def sections(*, invoice: Invoice, may: Callable[[str], bool], now: datetime) -> 
     ]
     return {
         "invoice": invoice,
+        "reason": reason_text(invoice),
         "is_past_due": is_past_due(invoice),
         "stripe_object": object_text("invoices", invoice.stripe_invoice_id),
         "lines": lines,

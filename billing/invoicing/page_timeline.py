@@ -58,8 +58,13 @@ def _of_close(invoice: Invoice, may: May) -> Iterator[Moment]:
         yield Moment(close.held_at, "Held", close.held_reason, url, "bad")
 
 
+def reason_text(invoice: Invoice) -> str:
+    """Why Stripe made it, or "manual" where somebody else did, in Stripe's word."""
+    return invoice.billing_reason.replace("_", " ")
+
+
 def _of_document(invoice: Invoice) -> Iterator[Moment]:
-    yield Moment(invoice.created_at, "Draft made", invoice.billing_reason.replace("_", " "))
+    yield Moment(invoice.created_at, "Draft made", reason_text(invoice))
     if invoice.finalized_at is not None:
         total = minor_text(invoice.total_minor, invoice.currency)
         yield Moment(invoice.finalized_at, f"Finalised as {invoice.number}", f"Total {total}", tone="good")

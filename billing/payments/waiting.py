@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from billing.admin_links import list_url
+from billing.money_text import counted
 from billing.payments.disputing.operations import ANSWER, awaiting_answer
 from billing.payments.recovery.models import RecoveryCase, WriteOffRequest
 from billing.payments.recovery.write_offs import DECIDE
@@ -19,7 +20,7 @@ def payments_waiting(may: Callable[[str], bool], *, now: datetime) -> Iterator[R
         found = list(awaiting_answer(now=now)[:100])
         note = "no bank waits for evidence"
         if found and found[0].respond_by is not None:
-            note = f"the first answer is due {found[0].respond_by:%d %b %H:%M}"
+            note = f"the first answer is due {found[0].respond_by:%d %b %H:%M} UTC"
         yield "Disputes to answer", str(len(found)), note, list_url("billing.dispute"), "bad" if found else "good"
     if may(APPROVE):
         state = RefundRequest.State.WAITING
@@ -27,7 +28,8 @@ def payments_waiting(may: Callable[[str], bool], *, now: datetime) -> Iterator[R
         batches = RefundBatch.objects.filter(lines__state=state).distinct().count()
         url = list_url("billing.refundrequest", state__exact=state)
         tone = "waiting" if singles + batches else "good"
-        yield "Refunds to decide", str(singles + batches), f"{singles} requests, {batches} batches", url, tone
+        note = f"{counted(singles, 'request')}, {batches:,} {'batch' if batches == 1 else 'batches'}"
+        yield "Refunds to decide", str(singles + batches), note, url, tone
     if may(DECIDE):
         waiting = WriteOffRequest.objects.filter(decision=None).count()
         proposed = RecoveryCase.objects.filter(state="open", steps__kind="write_off_proposed").count()

@@ -231,7 +231,8 @@ class SubscriptionActions(SubscriptionEnds):
             known = int(number) if number.isascii() and number.isdecimal() else 0
             preview = ChangePreview.objects.filter(pk=known, subscription=found).first()
             change_terms(preview=preview, from_next_period=typed["when"] == forms.NEXT, **wanted, **said)
-            done = "Changed."
+            begins = "" if preview is None else f" from {preview.effective_at:%d %b %Y, %H:%M:%S} UTC on"
+            done = f"Changed{begins}."
         self.log_change(request, found, f"Changed to {wanted['plan_version']}, {wanted['seats']}: {typed['reason']}")
         self.message_user(request, done, messages.SUCCESS)
         return HttpResponseRedirect(page_url("billing.subscription", found.pk))

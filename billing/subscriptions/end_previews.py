@@ -212,7 +212,7 @@ def require_current(end: EndPreview, *, how: str, at: datetime | None, prorate: 
     is_same = (end.how, end.prorate) == (how, prorate) and (how != How.AT or at == end.ends_at)
     why = "" if is_same else "it is of another end"
     if not timedelta(0) <= now - end.preview.made_at <= PREVIEW_HOLDS:
-        why = f"it is of {end.preview.made_at:%d %b %H:%M}"
+        why = f"it is of {end.preview.made_at:%d %b %H:%M} UTC"
     changed = outdated(end)
     why = next((changed[name] for name in STOPS if name in changed), why)
     if why:

@@ -11,7 +11,7 @@ from django.db.models import Sum
 from billing.admin_links import page_url
 from billing.catalog.fees import InvalidFeeTiers, fee_minor_of
 from billing.catalog.models import Alignment, PlanVersion
-from billing.money_text import exact_text, minor_text, quantity_text
+from billing.money_text import counted, exact_text, minor_text, quantity_text
 from billing.rating.allocation import payment_order
 from billing.rating.models import AllowanceDrawdown, UsageAccrual
 from billing.rating.rating import EXACT, ZERO
@@ -71,6 +71,7 @@ def subscription_sections(subscription: Subscription, *, now: datetime) -> dict[
     return {
         "subscription": subscription,
         "items": _items(subscription, now=now),
+        "until_then": "" if is_over else _until_then(subscription, now=now),
         "removed": list(
             subscription.add_ons.exclude(removed_at=None).select_related("plan_version__plan").order_by("-removed_at")
         ),
@@ -106,6 +107,17 @@ def _items(subscription: Subscription, *, now: datetime) -> list[ItemRow]:
         role = BUNDLED if item.is_bundled else "Add-on"
         rows.append(_item(item.version, item.seats, role, currency, since=since.get(item.version.pk)))
     return rows
+
+
+def _until_then(subscription: Subscription, *, now: datetime) -> str:
+    """The plan and seats of the running period where they are not what it pays for: those begin with the next one."""
+    periods = BillingPeriod.objects.filter(subscription=subscription, starts_at__lte=now, ends_at__gt=now)
+    running = periods.select_related("plan_version__plan").order_by("-starts_at").first()
+    terms = (subscription.plan_version_id, subscription.seats)
+    if running is None or (running.plan_version_id, running.seats) == terms:
+        return ""
+    seats = counted(running.seats, "seat")
+    return f"Until {running.ends_at:%d %b %Y, %H:%M:%S} UTC the running period has {running.plan_version}, {seats}."
 
 
 def _items_of_period(period: BillingPeriod) -> list[ItemRow]:

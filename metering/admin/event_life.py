@@ -100,7 +100,8 @@ def _received(life: queries.EventLife, may: May) -> Happening:
     late = life.event.received_at - life.event.event_time
     if late.total_seconds() >= 3600:
         hours = int(late.total_seconds() // 3600)
-        text += f", {hours // 24} days and {hours % 24} hours after it happened" if hours >= 48 else f", {hours} h late"
+        days, rest = divmod(hours, 24)
+        text += f", {days} days and {rest} h after it happened" if days >= 2 else f", {hours} h late"
     return Happening(life.event.received_at, "Received, and accepted once", text, "good", url)
 
 

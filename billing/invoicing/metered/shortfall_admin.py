@@ -103,7 +103,7 @@ class MeteredShortfallAdmin(PagesAdmin):
     @display(description="Decided")
     def decided(self, row: MeteredShortfall) -> str:
         one = getattr(row, "decision", None)
-        return NOTHING if one is None else f"{one.decided_by}, {one.decided_at:%d %b %Y %H:%M}: {one.reason}"
+        return NOTHING if one is None else f"{one.decided_by}, {one.decided_at:%d %b %Y %H:%M} UTC: {one.reason}"
 
     @display(description="What to do")
     def decide_link(self, row: MeteredShortfall) -> str:

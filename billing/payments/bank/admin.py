@@ -11,7 +11,7 @@ from django.urls import URLPattern
 from unfold.decorators import display
 
 from billing.admin_links import NOTHING, link, list_url, page_link, page_url
-from billing.money_text import minor_text
+from billing.money_text import counted, minor_text
 from billing.payments.bank import accounts, match_admin, matches, queries, showing, statements
 from billing.payments.bank.forms import CAMT, CAMT_BY_ID, CloseForm, StatementForm, WhyForm
 from billing.payments.bank.models import BankAccount, BankAccountClosing, BankLine, BankMatch, BankStatement
@@ -192,7 +192,8 @@ class BankStatementAdmin(PagesAdmin):
             statement = statements.import_statement(file_name=file_name, **given)
             ran = matches.match_by_rule(currency=statement.account.currency, now=given["now"])
             self.log_change(request, statement, f"Imported {file_name}: {statement.new_count} new lines")
-        said = f"{statement.new_count:,} of {statement.line_count:,} lines are new; {ran.made:,} are payouts."
+        lines = counted(statement.line_count, "line")
+        said = f"{statement.new_count:,} of {lines} new; {counted(ran.made, 'payout')} matched."
         self.message_user(request, said, messages.SUCCESS)
         return HttpResponseRedirect(page_url("billing.bankaccount", statement.account_id))
 

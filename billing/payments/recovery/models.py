@@ -216,7 +216,7 @@ class Message(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.text} to {self.to}"
+        return f"{self.text.replace('_', ' ').capitalize()} to {self.to}"
 
 
 class PaymentCard(models.Model):

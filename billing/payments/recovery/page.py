@@ -109,7 +109,7 @@ def _at(step: RecoveryStep) -> datetime:
 
 def _detail(step: RecoveryStep) -> str:
     result = "" if step.result == "done" else step.result.replace("_", " ")
-    late = f"due {step.due_at:%d %b %H:%M}" if _at(step) - step.due_at > timedelta(hours=1) else ""
+    late = f"due {step.due_at:%d %b %H:%M} UTC" if _at(step) - step.due_at > timedelta(hours=1) else ""
     return " · ".join(part for part in (result, step.detail.replace("_", " "), late) if part)
 
 

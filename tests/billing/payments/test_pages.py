@@ -98,6 +98,7 @@ def test_a_refund_is_seen_asked_for_and_approved(thread: Thread, settings: Setti
     assert sam.post(ask, {**typed, "amount": "1.001"}).status_code == 422
     preview = sam.post(ask, typed)
     assert "Ask for approval of $5.00" in preview.content.decode()
+    assert "<textarea" not in preview.content.decode()  # what is shown is what is asked for, and cannot be edited there
     assert not RefundRequest.objects.exists()
     for _ in range(2):
         assert sam.post(ask, {**typed, "confirmed": "yes"}).status_code == 302

@@ -55,6 +55,7 @@ def test_a_change_is_previewed_then_made_at_the_preview_s_second(browser: Client
     typed: dict[str, Any] = {"plan_version": large.pk, "seats": 2, "when": "now", "reason": "grew", "key": key}
     shown = browser.post(url, typed).content.decode()
     assert "We and Stripe agree" in shown
+    assert "Less Stripe's discounts, before tax" in shown
     assert "$81.29" in shown
     fixed = hidden(shown)
     assert fixed["key"] == key
@@ -72,6 +73,20 @@ def test_a_change_is_previewed_then_made_at_the_preview_s_second(browser: Client
     whole = browser.get(reverse("admin:billing_subscription_change", args=[subscription.pk])).content.decode()
     assert "Made, not invoiced yet" in whole
     assert "Pro v1, 1 seat → Large v1, 2 seats" in whole
+    assert "the running period has" not in whole
+
+
+def test_seats_of_the_next_period_are_not_said_to_be_those_of_now(browser: Client, thread: Thread) -> None:
+    subscription = started(thread)
+    thread.sandbox.advance(OCT_11)
+    url = page("change_terms", subscription.pk)
+    key = hidden(browser.get(url).content.decode())["key"]
+    typed: dict[str, Any] = {"seats": 3, "when": "next", "reason": "three from then on", "key": key}
+    shown = browser.post(url, {"plan_version": subscription.plan_version_id, **typed}).content.decode()
+    whole = browser.post(url, hidden(shown) | {"confirmed": "1"}, follow=True).content.decode()
+    ends_at = f"{subscription.periods.get().ends_at:%d %b %Y, %H:%M:%S} UTC"
+    assert f"Changed from {ends_at} on." in whole
+    assert f"Until {ends_at} the running period has Pro v1, 1 seat." in whole
 
 
 def test_every_wish_has_its_page_and_its_refusal_is_shown_there(browser: Client, thread: Thread) -> None:

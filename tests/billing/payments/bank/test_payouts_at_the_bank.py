@@ -112,6 +112,7 @@ def _pages(payout: Payout, stray: BankLine, match: BankMatch) -> None:
     undone = finance.post(reverse("admin:billing_bankmatch_undo", args=[match.pk]), {"reason": "not sure"})
     assert undone.status_code == 302
     shown(list_url("billing.payout", at_bank="missing"), str(payout))
+    shown(page_url("billing.payout", payout.pk), f"arrived {payout.expected_at:%d %b %Y}: no line so far")
     by_hand = reverse("admin:billing_bankmatch_payout", args=[payout.pk, "arrived"])
     line = str(match.lines.get().line_id)
     given: dict[str, Any] = {"chosen": line, "reason": "it is"}
@@ -122,6 +123,10 @@ def _pages(payout: Payout, stray: BankLine, match: BankMatch) -> None:
     finance.post(reverse("admin:billing_bankline_not_ours", args=[stray.pk]), {"reason": "a gift card"})
     shown(page_url("billing.bankline", stray.pk), "It is not Stripe's", "a gift card")
     shown(reverse("admin:billing_bankmatch_line", args=[stray.pk]), "there is no payout without a line")
+    told = {"amount_minor": 700, "currency": "USD", "is_automatic": True, "expected_at": payout.expected_at}
+    told |= {"occurred_at": payout.occurred_at, "projected_at": payout.projected_at}
+    coming = Payout.objects.create(stripe_payout_id="po_coming", status="in_transit", **told)
+    shown(page_url("billing.payout", coming.pk), f"expected {payout.expected_at:%d %b %Y}: no line so far")
 
 
 def test_one_that_failed_after_it_arrived_needs_a_line_in_and_a_line_out(thread: Thread) -> None:

@@ -75,13 +75,12 @@ class Cleaner:
 
     def _restore(self, connection: psycopg.Connection, table: str) -> None:
         names = {"table": sql.Identifier(table), "baseline": _baseline(table)}
-        differs = connection.execute(
-            sql.SQL(
-                "SELECT EXISTS (SELECT x::text FROM {table} x EXCEPT ALL SELECT x::text FROM {baseline} x)"
-                " OR EXISTS (SELECT x::text FROM {baseline} x EXCEPT ALL SELECT x::text FROM {table} x)"
-            ).format(**names)
-        ).fetchone()
-        if differs and differs[0]:
+        question = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT count(*), sum(hashtextextended(x::text, 0)) FROM {} x").format(name)
+            for name in names.values()
+        )
+        now, before = connection.execute(question).fetchall()
+        if now != before:
             connection.execute(sql.SQL("DELETE FROM {table}").format(**names))
             connection.execute(sql.SQL("INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE {baseline}").format(**names))
 

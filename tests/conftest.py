@@ -8,7 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from django.contrib import admin
 from django.db import connections
+from django.test import override_settings
 from hypothesis import HealthCheck, settings
 from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
@@ -28,6 +30,13 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
 @pytest.fixture(scope="session")
 def django_db_setup() -> None:
     """Stand in for pytest-django's own: the database was cloned, migrated, before the settings were read."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_files_for_clients() -> Iterator[None]:
+    """Let no Client look for the files only a web server's process is asked for: it cost each more than a page does."""
+    with override_settings(WHITENOISE_USE_FINDERS=False):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +63,23 @@ def _empty_cache(stores: list[redis.Redis]) -> Iterator[None]:
         store.flushdb()
 
 
+def _forget_the_test() -> None:
+    """Put the sessions of this process back to how they began.
+
+    One that is well is kept: a new one reads every table's description anew, which cost a test as much as cleaning.
+    """
+    for connection in connections.all(initialized_only=True):
+        kept = connection.connection is not None and connection.autocommit and not connection.in_atomic_block
+        if not kept or not connection.is_usable():
+            connection.close()
+            continue
+        connection.run_on_commit.clear()
+        connection.execute_wrappers.clear()
+        with connection.cursor() as cursor:
+            cursor.execute("DISCARD ALL")
+        connection.ensure_timezone()
+
+
 @pytest.fixture
 def committed_db(
     request: pytest.FixtureRequest, cleaner: Cleaner, django_db_setup: None, django_db_blocker: DjangoDbBlocker
@@ -65,7 +91,7 @@ def committed_db(
         try:
             yield
         finally:
-            connections.close_all()
+            _forget_the_test()
             cleaner.clean()
 
 
@@ -118,12 +144,14 @@ def web_process(committed_db: None, lasting_web_server: WebServer) -> WebServer:
 
 
 @pytest.fixture
-def without_menu(settings: Settings) -> None:
-    """Leave the menu out of the admin's pages, for tests that open hundreds of them: it is a third of what one costs.
+def without_menu(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the menu out of the admin's pages, for tests that open hundreds of them: it is half of what one costs.
 
     It is the same on each page; that no address breaks it is shown in tests/config/test_admin_lists.py.
     """
     settings.UNFOLD = {**settings.UNFOLD, "SIDEBAR": {**settings.UNFOLD["SIDEBAR"], "navigation": []}}
+    # Django gathers all that may be shown in it, for every page, whether a template asks for it or not.
+    monkeypatch.setattr(admin.site, "get_app_list", lambda *_: [])
 
 
 @pytest.fixture(scope="session")

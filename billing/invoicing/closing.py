@@ -16,7 +16,7 @@ from django.db.models import F
 from billing.invoicing.deleting import NOT_FOUND, is_deleted, record_deleted_draft
 from billing.invoicing.drafting import write_lines
 from billing.invoicing.gate import unusual
-from billing.invoicing.holding import CloseHeld, Finding, has_passed, held, require_passed
+from billing.invoicing.holding import NOT_FINALIZED, CloseHeld, Finding, has_passed, held, require_passed
 from billing.invoicing.metered import closing as metered_usage
 from billing.invoicing.models import Invoice, InvoiceClose, InvoiceCloseStep, InvoiceLine
 from billing.invoicing.proofs.operations import ProofFailed, prove_invoice
@@ -26,8 +26,10 @@ from billing.invoicing.verification import ExpectedFee, differences
 from billing.money_text import counted
 from billing.rating.rating import RatingError
 from billing.stripe import gateway, outbox, readers
-from billing.stripe.errors import OutboxConflict, StripeRefused, StripeUnavailable
+from billing.stripe.errors import OutboxConflict, OutboxRefusal, StripeRefused, StripeUnavailable
+from billing.stripe.models import OutboxIntent
 from billing.stripe.readers import price_of_line
+from billing.stripe.redriving import redrive
 from billing.stripe.seconds import second_of
 from billing.subscriptions.at_stripe import billed_fees
 from billing.subscriptions.models import BillingPeriod
@@ -290,21 +292,38 @@ def _finalize(close: InvoiceClose, now: datetime) -> str:
     if invoice.status == Invoice.Status.DRAFT:
         require_passed(close, unusual(close, total_minor=invoice.total_minor))
     try:
-        outbox.perform(
-            purpose=f"close:{close.pk}:finalize",
-            operation="invoices.finalize",
-            target=invoice_id,
-            params={"auto_advance": True},
-            now=now,
-        )
+        _finalize_at_stripe(close, now)
         by_whom = ""
-    except StripeRefused:
+    except StripeRefused as refused:
         fetched = gateway.retrieve(f"/v1/invoices/{invoice_id}")
-        if fetched["status"] in ("draft", "void") or _total_text(fetched, invoice) != _verified_text(close):
+        if fetched["status"] == "draft":
+            raise CloseHeld(f"{NOT_FINALIZED} ({refused}). Mend that there, then let it go on") from refused
+        if fetched["status"] == "void" or _total_text(fetched, invoice) != _verified_text(close):
             raise
         by_whom = "finalised at Stripe by somebody else, as it was compared"
     with transaction.atomic():
         return _finish_step(close, Step.FINALIZED, now=now, detail=by_whom)
+
+
+def _finalize_at_stripe(close: InvoiceClose, now: datetime) -> None:
+    """What Stripe refused before is asked for under a new key: somebody let it go on, or the customer changed since."""
+    purpose = f"close:{close.pk}:finalize"
+    refused = OutboxIntent.objects.filter(purpose=purpose, state=OutboxIntent.State.REFUSED).first()
+    if refused is None:
+        outbox.perform(
+            purpose=purpose,
+            operation="invoices.finalize",
+            target=close.invoice.stripe_invoice_id,
+            params={"auto_advance": True},
+            now=now,
+        )
+        return
+    release = close.releases.filter(released_at__gte=refused.finished_at).order_by("-pk").first()
+    actor, reason = ("task:close", "The customer changed") if release is None else (release.released_by, release.words)
+    try:
+        redrive(intent_id=refused.pk, actor=actor, reason=reason, now=now)
+    except OutboxRefusal as busy:
+        raise CloseWaits(str(busy)) from busy
 
 
 def _total_text(fetched: gateway.StripeDict, invoice: Invoice) -> str:

@@ -24,7 +24,7 @@ from billing.invoicing.stripe_lines import charges_of
 from billing.payments.operations import instant
 from billing.payments.refunds import cover_refunds
 from billing.stripe.errors import NotYetKnown, ProjectionRefused
-from billing.stripe.readers import id_of
+from billing.stripe.readers import id_of, refunds_at_stripe
 from billing.takeover.cut import cut, is_before
 from ledger.operations import PostedEntry
 from promotions.operations import withdraw_paid_credit
@@ -149,14 +149,15 @@ def _write(
     for position, line in enumerate(lines, start=1):
         line.credit_note, line.position = note, position
     CreditNoteLine.objects.bulk_create(lines)
-    cover_refunds(fetched["refunds"], credit_note_id=fetched["id"], now=now)
+    cover_refunds(refunds_at_stripe(fetched), credit_note_id=fetched["id"], now=now)
     return note
 
 
 def _ways(fetched: StripeDict) -> dict[str, int]:
     """In what ways a credit note gives back its total, minor units. Raises ProjectionRefused where one is not clear."""
-    refunded = sum(entry["amount_refunded"] for entry in fetched["refunds"])
-    out_of_band = fetched["out_of_band_amount"] or 0
+    refunded = sum(entry["amount_refunded"] for entry in refunds_at_stripe(fetched))
+    elsewhere = sum(entry["amount_refunded"] for entry in fetched["refunds"]) - refunded
+    out_of_band = (fetched["out_of_band_amount"] or 0) + elsewhere
     to_balance = fetched["post_payment_amount"] - refunded - out_of_band
     if to_balance < 0 or (to_balance and not fetched["customer_balance_transaction"]):
         raise ProjectionRefused(

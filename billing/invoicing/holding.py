@@ -19,6 +19,7 @@ from billing.invoicing.models import Invoice, InvoiceClose
 from billing.invoicing.release_models import InvoiceCloseRelease
 
 HELD_CHARS_MAX = 500
+NOT_FINALIZED = "Stripe could not finalise it"
 RELEASE = "billing.release_invoiceclose"
 
 
@@ -78,6 +79,14 @@ def hold_close_of(*, stripe_invoice_id: str, reason: str, now: datetime) -> None
     closes = InvoiceClose.objects.filter(invoice__stripe_invoice_id=stripe_invoice_id)
     closes.filter(held_reason="").update(held_at=now)
     closes.update(held_reason=reason[:HELD_CHARS_MAX], findings=[])
+
+
+def let_finalize_again(*, customer_id: int, now: datetime) -> None:
+    """The customer changed: what Stripe would not finalise, as for want of an address, may have been mended by that."""
+    closes = InvoiceClose.objects.filter(invoice__customer_id=customer_id, invoice__status=Invoice.Status.DRAFT)
+    closes.exclude(step__in=InvoiceClose.ENDS).filter(held_reason__startswith=NOT_FINALIZED).update(
+        held_reason="", held_at=None, findings=[], attempts=0, next_attempt_at=now
+    )
 
 
 def release_close(*, close_id: int, words: str, actor: str, now: datetime) -> InvoiceCloseRelease:

@@ -23,7 +23,7 @@ from billing.stripe.errors import LeaseLost
 from billing.stripe.gateway import StripeDict
 from billing.stripe.inbox_models import InboxFailure
 from billing.stripe.models import InboxEvent
-from billing.stripe.readers import id_of
+from billing.stripe.readers import id_of, payment_of_invoice_payment
 
 State = InboxEvent.State
 Outcome = InboxEvent.Outcome
@@ -136,12 +136,13 @@ def subject_of_object(thing: StripeDict) -> str:
 
     A charge, its refunds and disputes, and the payment of an invoice, are parts of one payment intent: their events
     queue up behind its id, so that they are fetched once and never projected by two workers at the same time. Where
-    there is no intent they queue up behind the charge.
+    there is no intent they queue up behind the charge, and where there is no charge either, of what was paid outside
+    Stripe, behind nobody.
     """
     if thing.get("object") in ("charge", "refund", "dispute"):
         return id_of(thing.get("payment_intent")) or id_of(thing.get("charge")) or str(thing["id"])
     if thing.get("object") == "invoice_payment":
-        return id_of((thing.get("payment") or {}).get("payment_intent")) or str(thing["id"])
+        return payment_of_invoice_payment(thing) or str(thing["id"])
     return str(thing.get("id") or "")
 
 
@@ -248,6 +249,12 @@ def forgive(taken: Claim) -> None:
 def readdress(taken: Claim, *, object_id: str, now: datetime) -> None:
     """Let a claim's thin events queue up behind the object of which theirs is a part. Raises LeaseLost."""
     _end(taken, state=State.RECEIVED, object_id=object_id, next_attempt_at=now)
+
+
+def take_for_done(*, object_id: str, because: str, now: datetime) -> None:
+    """What events of an object were set aside for is mended at Stripe: nobody has to look at them any more."""
+    aside = InboxEvent.objects.filter(object_id=object_id, state=State.DEAD, error__contains=because)
+    aside.update(state=State.DONE, processed_at=now, outcome=Outcome.KNOWN, error="")
 
 
 def note_detail(taken: Claim, details: dict[str, StripeDict]) -> None:

@@ -42,6 +42,7 @@ NEEDS = (
     Need("Disputes", "/v1/disputes", writes=True),
     Need("Events", "/v1/events", writes=False),
     Need("Events of API v2", "/v2/core/events", writes=False),
+    Need("Event destinations", "/v2/core/event_destinations", writes=True),
     Need("Invoices", "/v1/invoices", writes=True),
     Need("Invoice payments", "/v1/invoice_payments", writes=False),
     Need("Meters", "/v1/billing/meters", writes=True),
@@ -56,7 +57,11 @@ NEEDS = (
     Need("Payouts", "/v1/payouts", writes=False),
     Need("Prices", "/v1/prices", writes=True),
     Need("Products", "/v1/products", writes=True),
+    Need("Promotion codes", "/v1/promotion_codes", writes=False),
+    Need("Schedules", "/v1/subscription_schedules", writes=False),
+    Need("Setup intents", "/v1/setup_intents", writes=False),
     Need("Subscriptions", "/v1/subscriptions", writes=True),
+    Need("Tax rates", "/v1/tax_rates", writes=False),
     Need("Webhook endpoints", "/v1/webhook_endpoints", writes=True),
 )
 

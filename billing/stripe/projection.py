@@ -175,6 +175,7 @@ ENABLED_EVENTS = (
     "customer.updated",
     "invoice.created",
     "invoice.deleted",
+    "invoice.finalization_failed",
     "invoice.finalized",
     "invoice.marked_uncollectible",
     "invoice.paid",

@@ -65,6 +65,14 @@ def credit_notes_of(invoice: StripeDict) -> list[StripeDict]:
     return [_with_all_lines(note) for note in listed("/v1/credit_notes", invoice=invoice["id"])]
 
 
+def refunds_at_stripe(note: StripeDict) -> list[StripeDict]:
+    """
+    Of what a credit note names as refunds, those that Stripe sends. One by a payment record was made outside Stripe,
+    and is only reported there.
+    """
+    return [one for one in note["refunds"] if one.get("type") != "payment_record_refund"]
+
+
 def _with_all_lines(note: StripeDict) -> StripeDict:
     if not note["lines"]["has_more"]:
         return note
@@ -123,6 +131,26 @@ def invoice_of_payment_intent(payment_intent_id: str) -> str:
     payment = {"type": "payment_intent", "payment_intent": payment_intent_id}
     page = request("get", "/v1/invoice_payments", {"payment": payment, "limit": 1}).data
     return id_of(page["data"][0]["invoice"]) if page["data"] else ""
+
+
+def payment_of_invoice_payment(invoice_payment: StripeDict) -> str:
+    """What paid, or is to pay, a part of an invoice: a payment intent, or an old charge without one; else nothing."""
+    paid_by = invoice_payment.get("payment") or {}
+    return id_of(paid_by.get("payment_intent")) or id_of(paid_by.get("charge"))
+
+
+def invoice_of_old_charge(charge: StripeDict) -> str:
+    """
+    The invoice that a charge without a payment intent pays, or nothing. Stripe finds the payments of invoices by
+    intents and records only, so what the customer was asked for before is looked through, the latest first.
+    """
+    if not id_of(charge.get("customer")):
+        return ""
+    before = {"customer": id_of(charge["customer"]), "created": {"lte": charge["created"]}}
+    for invoice in listed("/v1/invoices", **before, expand=["data.payments"]):
+        if any(payment_of_invoice_payment(one) == charge["id"] for one in invoice["payments"]["data"]):
+            return str(invoice["id"])
+    return ""
 
 
 def with_source(movement: StripeDict) -> StripeDict:

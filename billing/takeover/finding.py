@@ -78,8 +78,9 @@ def look(*, as_of: datetime, progress: Progress = silent) -> Found:
         shelf.put(REFUND, _told("refunds", gateway.listed("/v1/refunds", expand=list(_MOVEMENTS)), progress))
         shelf.put(DISPUTE, _told("disputes", gateway.listed("/v1/disputes"), progress))
         shelf.put(PAYOUT, _told("payouts", gateway.listed("/v1/payouts", expand=list(_MOVEMENTS)), progress))
-        # Charges that the old API made without an intent: those of which anything was given back or contested.
-        parts = {*shelf.payments_with(REFUND), *shelf.payments_with(DISPUTE)}
+        # Charges that the old API made without an intent: those of which anything was given back or contested, and
+        # those that were to pay an invoice still.
+        parts = {*shelf.payments_with(REFUND), *shelf.payments_with(DISPUTE), *shelf.paying_after(second_of(as_of))}
         old_charges = map(payment_of_charge, sorted(one for one in parts if one.startswith(CHARGES)))
         shelf.put(PAYMENT, _told("old charges", old_charges, progress))
     return found

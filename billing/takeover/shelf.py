@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from billing.stripe.readers import id_of
+from billing.stripe.readers import id_of, payment_of_invoice_payment
 
 StripeDict = dict[str, Any]
 
@@ -22,7 +22,7 @@ CREATE TABLE thing (number INTEGER PRIMARY KEY, kind TEXT, stripe_id TEXT, custo
 CREATE INDEX thing_kind ON thing (kind, number);
 CREATE INDEX thing_customer ON thing (customer, kind);
 CREATE INDEX thing_payment ON thing (kind, payment);
-CREATE TABLE paid (payment TEXT PRIMARY KEY, invoice TEXT) WITHOUT ROWID;
+CREATE TABLE paid (payment TEXT PRIMARY KEY, invoice TEXT, paid_at INTEGER) WITHOUT ROWID;
 """
 
 
@@ -43,10 +43,11 @@ class Shelf:
             self._file.execute(statement, _row(kind, one))
 
     def put_paid(self, payments: Iterable[StripeDict]) -> None:
-        """Keep which invoice a payment intent pays, of invoice payments, the newest first."""
+        """Keep which invoice a payment intent, or an old charge, pays, of invoice payments, the newest first."""
         for one in payments:
-            intent = id_of((one.get("payment") or {}).get("payment_intent"))
-            self._file.execute("INSERT OR IGNORE INTO paid VALUES (?, ?)", (intent, id_of(one["invoice"])))
+            row = (payment_of_invoice_payment(one), id_of(one["invoice"]), one["status_transitions"]["paid_at"])
+            if row[0]:
+                self._file.execute("INSERT OR IGNORE INTO paid VALUES (?, ?, ?)", row)
 
     def each(self, kind: str) -> Iterator[StripeDict]:
         """Every object of a kind, oldest first."""
@@ -69,8 +70,13 @@ class Shelf:
         found = self._file.execute("SELECT DISTINCT payment FROM thing WHERE kind = ? ORDER BY 1", (kind,))
         return [payment for (payment,) in found]
 
+    def paying_after(self, until: int) -> list[str]:
+        """What was to pay an invoice still when a second ended."""
+        found = self._file.execute("SELECT payment FROM paid WHERE coalesce(paid_at, ?) > ?", (until + 1, until))
+        return [payment for (payment,) in found]
+
     def invoice_paid_by(self, payment: str) -> str:
-        """The invoice that a payment intent pays, or nothing."""
+        """The invoice that a payment intent, or an old charge, pays, or nothing."""
         found = self._file.execute("SELECT invoice FROM paid WHERE payment = ?", (payment,)).fetchone()
         return str(found[0]) if found else ""
 

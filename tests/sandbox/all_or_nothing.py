@@ -9,11 +9,15 @@ from tests.sandbox.world import World
 # An error of a payment that was tried names what it left behind, and that stays.
 RECORDED = frozenset({"charge", "payment_intent", "setup_intent"})
 PAYMENT_FAILED = 402
+# So does what the invoice says of a finalisation that failed for it.
+RECORDED_CODES = frozenset({"customer_tax_location_invalid"})
 
 
 @contextmanager
 def all_or_nothing(world: World) -> Iterator[None]:
-    """Take back what was done in the block when it ends in an error, unless that tells of a payment that failed.
+    """
+    Take back what was done in the block when it ends in an error, unless that tells of a payment or a finalisation that
+    failed.
 
     Identifiers drawn by then stay drawn. Not for what moves a clock.
     """
@@ -25,7 +29,7 @@ def all_or_nothing(world: World) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, StripeError) and error.status == PAYMENT_FAILED and RECORDED & error.fields.keys():
+        if isinstance(error, StripeError) and _is_recorded(error):
             raise
         undo.take_back()
         for clock, count in left:
@@ -35,3 +39,9 @@ def all_or_nothing(world: World) -> Iterator[None]:
         raise
     finally:
         undo.keep()
+
+
+def _is_recorded(error: StripeError) -> bool:
+    """Whether what was tried stays, and says that it failed."""
+    is_payment = error.status == PAYMENT_FAILED and bool(RECORDED & error.fields.keys())
+    return is_payment or error.fields.get("code") in RECORDED_CODES

@@ -13,6 +13,8 @@ from tests.sandbox.billing.invoices.taxes import Rate, half_up, included_in, tax
 from tests.sandbox.client import SandboxProcess
 from tests.stripe_sandbox.account import Account
 
+BY_PLACE = {"enabled": True, "liability": {"type": "self"}, "status": "requires_location_inputs"}
+
 
 def rate(account: Account, percentage: float, *, inclusive: bool = False, **fields: Any) -> Any:
     given_fields = {"display_name": "VAT", "percentage": percentage, "inclusive": inclusive, **fields}
@@ -263,3 +265,42 @@ def test_an_exclusive_tax_is_off_by_half_a_unit_at_most(net: int, percentage: De
 )
 def test_half_up(value: str, whole: int) -> None:
     assert half_up(Fraction(value)) == whole
+
+
+def test_an_invoice_for_a_place_that_nobody_knows_is_not_finalised_and_says_so(
+    account: Account, sandbox: SandboxProcess
+) -> None:
+    """By a request and by itself; automatic tax is turned on behind everybody's back."""
+    customer = account.customer()
+    asked = account.invoice(customer, 1000)
+    waiting = account.invoice(customer, 1000, auto_advance=True)
+    for draft in (asked, waiting):
+        sandbox.alter(draft.id, automatic_tax=BY_PLACE)
+
+    with pytest.raises(stripe.InvalidRequestError) as refusal:
+        account.api.invoices.finalize_invoice(asked.id)
+    assert refusal.value.code == "customer_tax_location_invalid"
+    sandbox.advance("2026-10-01T02:00:00Z")
+
+    for draft in (asked, waiting):
+        found = account.api.invoices.retrieve(draft.id)
+        assert (found.status, found.last_finalization_error.code) == ("draft", "customer_tax_location_invalid")
+    assert account.event_types().count("invoice.finalization_failed") == 2
+    account.api.customers.update(customer.id, {"address": {"country": "DE"}})
+    final = account.api.invoices.finalize_invoice(asked.id, {"auto_advance": False})
+    assert (final.status, final.last_finalization_error) == ("open", None)
+
+
+def test_a_renewal_for_a_place_that_nobody_knows_goes_out_without_taxes(
+    account: Account, sandbox: SandboxProcess
+) -> None:
+    customer = account.customer()
+    account.api.subscriptions.create({"customer": customer.id, "items": [{"price": account.price().id}]})
+    sandbox.advance("2026-11-01T00:10:00Z")
+    draft = account.invoices(customer)[0]
+    sandbox.alter(draft.id, automatic_tax=BY_PLACE)
+    sandbox.advance("2026-11-01T02:00:00Z")
+
+    final = account.api.invoices.retrieve(draft.id)
+    assert (draft.status, final.status, final.automatic_tax.enabled) == ("draft", "paid", False)
+    assert final.automatic_tax.disabled_reason == "finalization_requires_location_inputs"

@@ -15,8 +15,10 @@ from django.db.models import Count, Exists, Min, OuterRef, QuerySet, Subquery, S
 from billing.invoicing import late_intending
 from billing.invoicing.absorbing import give_up
 from billing.invoicing.holding import held
+from billing.invoicing.late_models import LateCorrection
 from billing.invoicing.metered.models import MeteredEvent, MeteredShortfall, MeteredShortfallDecision
 from billing.invoicing.models import Invoice, InvoiceClose, InvoiceLine
+from billing.invoicing.queries import uninvoiced_amount
 from billing.invoicing.rounding import from_minor, to_minor
 from billing.money_text import minor_text
 from billing.rating import queries as rating_queries
@@ -48,6 +50,16 @@ def amounts_waiting() -> list[tuple[str, int, int]]:
     """By currency: how many wait, and what they come to in minor units; one query."""
     rows = waiting().order_by().values_list("close__invoice__currency")
     return [(row[0], row[1], row[2]) for row in rows.annotate(number=Count("pk"), total=Sum("amount_minor"))]
+
+
+def documents_refused() -> QuerySet[LateCorrection]:
+    """
+    Documents of what Stripe left off that it refused, for as long as something of their period is on no invoice: the
+    next invoice takes it, and where there is none a person has to see to it.
+    """
+    decided = MeteredShortfall.objects.filter(decision__way=Way.DOCUMENT, event__period=OuterRef("period"))
+    left = BillingPeriod.objects.filter(pk=OuterRef("period")).annotate(left=uninvoiced_amount()).exclude(left=0)
+    return LateCorrection.objects.filter(Exists(decided), Exists(left), state=LateCorrection.State.REFUSED)
 
 
 def record_shortfalls(events: Iterable[MeteredEvent], *, now: datetime) -> list[MeteredShortfall]:

@@ -4,6 +4,7 @@ from datetime import datetime
 from functools import partial
 
 from billing.customers.models import Customer
+from billing.invoicing.holding import let_finalize_again
 from billing.payments import queries as payments_queries
 from billing.payments.operations import record_customer_balance_transactions
 from billing.payments.recovery.cards import default_card_of, project_card, project_default_card
@@ -43,7 +44,7 @@ def _new_movements(customer: Customer) -> list[StripeDict]:
 
 
 def customer(claim: Claim, now: datetime) -> Work:
-    """Of a customer its balance is ours to follow, and which card pays."""
+    """Of a customer its balance is ours to follow, which card pays, and that it changed."""
     customer = Customer.objects.filter(stripe_customer_id=claim.object_id).first()
     if customer is None:
         return nothing  # somebody else's customer on the same Stripe account
@@ -56,6 +57,7 @@ def customer(claim: Claim, now: datetime) -> Work:
         if movements:
             _record_movements(movements, customer, now)
         follow_card()
+        let_finalize_again(customer_id=customer.pk, now=now)
 
     return work
 

@@ -17,7 +17,7 @@ from billing.invoicing.tasks import task_close_invoice
 from billing.payments.operations import record_customer_balance_transactions
 from billing.payments.recovery.operations import follow_invoice
 from billing.stripe import gateway, inbox, outbox, readers
-from billing.stripe.errors import NotYetKnown
+from billing.stripe.errors import NotYetKnown, ProjectionRefused
 from billing.stripe.gateway import StripeDict
 from billing.stripe.handlers import Work, nothing
 from billing.stripe.handlers.customers import balance_movements
@@ -32,6 +32,9 @@ from billing.takeover.cut import cut, is_second_before
 FINALIZED_BY_STRIPE = (
     "Stripe finalised this invoice before its usage was on it. The usage goes on the next invoice of the subscription."
 )
+# Stripe's word for a draft that it could not finalise, by itself or when somebody asked for it.
+FINALIZATION_FAILED = "invoice.finalization_failed"
+NOT_FINALIZED = "Stripe could not finalise"
 # The type of our own events; its handler is named by its beginning (billing.stripe.projection).
 UNHEARD = "invoice.unheard"
 
@@ -40,7 +43,7 @@ def invoice(claim: Claim, now: datetime) -> Work:
     known = Invoice.objects.filter(stripe_invoice_id=claim.object_id).first()
     tells_deletion = any(event.type.removeprefix("v1.") == "invoice.deleted" for event in claim.events)
     if tells_deletion and (known is None or is_deleted(claim.object_id)):
-        return partial(record_deleted_draft, stripe_invoice_id=claim.object_id, now=now)
+        return partial(_delete, claim.object_id, now)
     if known is not None and claim.shows_only(partial(invoicing_queries.covers, known)):
         return nothing
     fetched = gateway.retrieve(f"/v1/invoices/{claim.object_id}", expand=("discounts", readers.PAID_OFF_STRIPE))
@@ -52,6 +55,8 @@ def invoice(claim: Claim, now: datetime) -> Work:
     if (closes_a_period or _brings_usage(fetched, is_cycle=bills_a_cycle)) and fetched["status"] == "draft":
         fetched = _take_over(fetched, now=now)
     is_finalized = fetched["status"] != "draft"
+    if not is_finalized and not closes_a_period:
+        _require_finalizable(claim, fetched)
     opens_a_period = closes_a_period and not _is_begun(fetched)
     lines = readers.all_lines(fetched) if closes_a_period or is_finalized else []
     begins_at = _require_in_order(fetched, subscription, lines, now=now) if opens_a_period else None
@@ -73,8 +78,30 @@ def invoice(claim: Claim, now: datetime) -> Work:
             unheard.require_reached(subscription.pk, until=begins_at)
         if closes_a_period:
             _begin_close(invoice, lines, awaited_change=awaited, now=now)
+        if is_finalized and (known is None or known.status == Invoice.Status.DRAFT):
+            inbox.take_for_done(object_id=claim.object_id, because=NOT_FINALIZED, now=now)
 
     return work
+
+
+def _delete(stripe_invoice_id: str, now: datetime) -> None:
+    record_deleted_draft(stripe_invoice_id=stripe_invoice_id, now=now)
+    inbox.take_for_done(object_id=stripe_invoice_id, because=NOT_FINALIZED, now=now)
+
+
+def _require_finalizable(claim: Claim, fetched: StripeDict) -> None:
+    """
+    Raise ProjectionRefused, for a person to look, where Stripe says that it could not finalise a draft that is not ours
+    to finalise: it would stay one for ever. Of ours the close asks for it, and shows why it was refused.
+    """
+    error = fetched["last_finalization_error"]
+    is_told = any(event.type.removeprefix("v1.") == FINALIZATION_FAILED for event in claim.events)
+    if error is None or not is_told or InvoiceClose.objects.filter(invoice__stripe_invoice_id=fetched["id"]).exists():
+        return
+    raise ProjectionRefused(
+        f"{NOT_FINALIZED} {fetched['id']}: {error.get('code') or error['type']}: {error.get('message') or ''}"
+        " Mend that at Stripe, and finalise or delete the draft there"
+    )
 
 
 def credit_note(claim: Claim, now: datetime) -> Work:

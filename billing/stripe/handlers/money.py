@@ -65,7 +65,7 @@ def _work_of(claim: Claim, fetched: StripeDict, known: Payment | None, *, invoic
     def work() -> None:
         projected = project_payment(fetched, customer=customer, invoice=invoice, now=now)
         for note in notes:
-            cover_refunds(note["refunds"], credit_note_id=note["id"], now=now)
+            cover_refunds(readers.refunds_at_stripe(note), credit_note_id=note["id"], now=now)
         if projected is not None and refunds:
             project_refunds(refunds, payment=projected, now=now)
         if projected is not None and disputes:
@@ -89,7 +89,9 @@ def _without_intent(claim: Claim, now: datetime) -> Work:
     if not is_second_before(_made_at(fetched), cut_at) or left_out([id_of(fetched["customer"])]):
         return _movements_only(claim, now)
     known = payments_queries.payment_of(charge_id)
-    invoice_id = known.invoice.stripe_invoice_id if known is not None and known.invoice is not None else ""
+    invoice_id = _invoice_told(claim, known)
+    if not invoice_id and known is None:
+        invoice_id = readers.invoice_of_old_charge(fetched["latest_charge"])
     return _work_of(claim, fetched, known, invoice_id=invoice_id, now=now)
 
 
@@ -163,12 +165,15 @@ def _is_settled(payment: Payment, claim: Claim) -> bool:
 
 
 def _invoice_paid_by(claim: Claim, known: Payment | None) -> str:
+    return _invoice_told(claim, known) or readers.invoice_of_payment_intent(claim.object_id)
+
+
+def _invoice_told(claim: Claim, known: Payment | None) -> str:
+    """The invoice that is paid, as our row or an event tells it: the link never changes."""
     if known is not None and known.invoice is not None:
         return known.invoice.stripe_invoice_id
-    for snapshot in claim.snapshots:
-        if snapshot.get("object") == "invoice_payment":
-            return id_of(snapshot["invoice"])  # the link never changes, so the event may tell it
-    return readers.invoice_of_payment_intent(claim.object_id)
+    told = (id_of(one["invoice"]) for one in claim.snapshots if one.get("object") == "invoice_payment")
+    return next(told, "")
 
 
 def _may_have(claim: Claim, noun: str, known: Payment | None, payment_intent: StripeDict) -> bool:

@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 
+from billing.invoicing.models import Invoice
 from billing.payments.models import Payment
 from billing.payments.refunding.operations import request_refund, send_refunds
 from billing.stripe import gateway
@@ -140,3 +142,48 @@ def test_what_is_given_back_or_contested_of_an_old_charge_stands_nowhere_in_tran
 def fees(charges: int) -> Decimal:
     """What Stripe took of so many charges of 40.00."""
     return charges * Decimal("1.46")
+
+
+def pay_by_old_charge(shop: Counter, invoice: str, charge: str) -> None:
+    """A charge without a payment intent pays it, as those did that Stripe's old API made."""
+    post(f"/v1/invoices/{invoice}/pay", paid_out_of_band=True)
+    (payment,) = gateway.listed("/v1/invoice_payments", invoice=invoice, status="paid")
+    shop.sandbox.alter(payment["id"], payment={"type": "charge", "charge": charge})
+
+
+def test_an_old_charge_pays_the_invoice_that_stripe_says_it_paid(shop: Counter) -> None:
+    """Its invoice was open at the cut and paid an hour later; one had been paid long before, and is refunded later."""
+    debit, long_ago = shop.charge_by_old_api("debit", 5000), shop.charge_by_old_api("ago", 4000)
+    asked, settled = shop.ask("debit", 5000), shop.ask("ago", 4000)
+    pay_by_old_charge(shop, settled, long_ago)
+    shop.sandbox.advance(CUT + timedelta(hours=1))
+    pay_by_old_charge(shop, asked, debit)
+    shop.run()
+    assert shop.owed() == {}
+    assert Payment.objects.get(stripe_charge_id=debit).invoice == Invoice.objects.get(stripe_invoice_id=asked)
+
+    post("/v1/refunds", charge=long_ago, amount=900)
+    assert shop.differences() == []
+    assert Payment.objects.get(stripe_charge_id=long_ago).invoice == Invoice.objects.get(stripe_invoice_id=settled)
+    assert shop.house("contra:refunds", "stripe:in_transit") == {"contra:refunds": 9}
+
+
+def test_an_old_debit_that_succeeds_after_the_run_is_heard_of_by_its_part_of_the_invoice(shop: Counter) -> None:
+    debit = shop.charge_by_old_api("debit", 5000)
+    shop.sandbox.alter(debit, status="pending", paid=False)
+    asked = shop.ask("debit", 5000)
+    shop.sandbox.advance(CUT + timedelta(hours=1))
+    shop.run()
+    assert shop.owed() == {"debit": {"receivable": 50}}
+
+    shop.sandbox.alter(debit, status="succeeded", paid=True)
+    pay_by_old_charge(shop, asked, debit)
+    (told,) = gateway.listed("/v1/events", type="invoice_payment.paid")
+    shop.sandbox.alter(told["id"], data={"object": gateway.retrieve(f"/v1/invoice_payments/{told_of(told)}")})
+    assert shop.differences() == []
+    assert shop.owed() == {}
+    assert Payment.objects.get(stripe_charge_id=debit).status == Payment.Status.SUCCEEDED
+
+
+def told_of(event: dict[str, Any]) -> str:
+    return str(event["data"]["object"]["id"])

@@ -9,7 +9,7 @@ from tests.sandbox.billing.invoices.totals import taxability
 from tests.sandbox.billing.payments.invoice_payments import close_payment, intent_of, payment_of
 from tests.sandbox.billing.payments.refunding import refund
 from tests.sandbox.billing.payments.settling import mark_paid
-from tests.sandbox.core.errors import StripeError, not_implemented
+from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.metadata import merged_metadata
 from tests.sandbox.core.parameters import Parameters
 from tests.sandbox.core.store import StripeObject
@@ -43,7 +43,7 @@ def drafted(world: World, parameters: Parameters) -> Drafted:
     totals = credit_totals(asked, lines)
     refunds = _linked_refunds(world, invoice, parameters.get("refunds", []))
     total: int = totals["total"]
-    _require_creditable(world, invoice, total, linked=sum(entry["amount_refunded"] for entry in refunds))
+    _require_creditable(world, invoice, total, linked=_of_charges(refunds))
     pre_payment = min(total, invoice["amount_remaining"])
     _require_settled(parameters, total - pre_payment, refunds)
     name = world.ids.new("cn")
@@ -173,7 +173,12 @@ def _refunded_apart(world: World, invoice: StripeObject) -> int:
         for made in world.store.where("refund", "charge", charge["id"])
         if made["status"] not in ("failed", "canceled")
     )
-    return refunded - sum(entry["amount_refunded"] for entry in _entries(world, invoice))
+    return refunded - _of_charges(_entries(world, invoice))
+
+
+def _of_charges(entries: list[StripeObject]) -> int:
+    """What of refunds in credit notes is of charges, and was not refunded elsewhere."""
+    return sum(entry["amount_refunded"] for entry in entries if entry["type"] == "refund")
 
 
 def _require_settled(parameters: Parameters, post_payment: int, refunds: list[StripeObject]) -> None:
@@ -198,7 +203,8 @@ def _linked_refunds(world: World, invoice: StripeObject, given: list[dict[str, A
     for place, wanted in enumerate(given):
         param = f"refunds[{place}]"
         if "payment_record_refund" in wanted or wanted.get("type") == "payment_record_refund":
-            raise not_implemented("payment records", param=f"{param}[payment_record_refund]")
+            entries.append(_refunded_elsewhere(world, invoice, wanted, entries, param=param))
+            continue
         made = world.store.get("refund", wanted.get("refund", ""), param=f"{param}[refund]")
         if made["charge"] not in charges:
             raise StripeError("This refund is not one of the invoice's payment.", param=f"{param}[refund]")
@@ -211,6 +217,37 @@ def _linked_refunds(world: World, invoice: StripeObject, given: list[dict[str, A
             )
         entries.append(_refund_entry(made["id"], amount))
     return entries
+
+
+def _refunded_elsewhere(
+    world: World, invoice: StripeObject, wanted: dict[str, Any], before: list[StripeObject], *, param: str
+) -> StripeObject:
+    """What was refunded outside Stripe of a payment record that paid the invoice. Raises `StripeError` beyond that."""
+    named = wanted.get("payment_record_refund")
+    if named is None:
+        raise StripeError(
+            "Missing required param: payment_record_refund.",
+            code="parameter_missing",
+            param=f"{param}[payment_record_refund]",
+        )
+    record = named["payment_record"]
+    payments = world.store.where("invoice_payment", "invoice", invoice["id"])
+    paid = sum(one["amount_paid"] for one in payments if one["payment"].get("payment_record") == record)
+    elsewhere = [one for one in (*_entries(world, invoice), *before) if one["type"] == "payment_record_refund"]
+    of_record = [one for one in elsewhere if one["payment_record_refund"]["payment_record"] == record]
+    left = paid - sum(one["amount_refunded"] for one in of_record)
+    amount = wanted.get("amount_refunded", left)
+    if not 0 < amount <= left:
+        raise StripeError(
+            f"Only {left} of this payment record can be in a credit note.", param=f"{param}[amount_refunded]"
+        )
+    # What `refund` says then is not published; the document wants a text.
+    return {
+        "amount_refunded": amount,
+        "payment_record_refund": named,
+        "refund": named["refund_group"],
+        "type": "payment_record_refund",
+    }
 
 
 def _entries(world: World, invoice: StripeObject) -> list[StripeObject]:

@@ -14,6 +14,8 @@ from tests.sandbox.core.errors import StripeError
 from tests.sandbox.core.store import StripeObject
 from tests.sandbox.world import World
 
+LOCATION_INVALID = "customer_tax_location_invalid"
+
 
 def finalize_when_due(world: World, invoice: StripeObject) -> None:
     """Finalise and pay at `automatically_finalizes_at`, unless that was changed or taken away by then."""
@@ -24,7 +26,8 @@ def finalize_when_due(world: World, invoice: StripeObject) -> None:
             try:
                 finalize(world, invoice)
             except StripeError as error:
-                _give_up(world, invoice, error)
+                if error.fields.get("code") != LOCATION_INVALID:  # that one is told already
+                    _give_up(world, invoice, error)
             else:
                 collect_soon(world, invoice)
 
@@ -48,6 +51,7 @@ def finalize(world: World, invoice: StripeObject, *, auto_advance: bool | None =
             code="resource_missing",
             param="customer",
         )
+    _require_location(world, invoice, customer)
     void_revised(world, invoice)
     previous = resum(world, invoice, event=False) if refresh_usage(world, invoice) else {}
     apply_credit_grants(world, invoice)
@@ -66,6 +70,7 @@ def finalize(world: World, invoice: StripeObject, *, auto_advance: bool | None =
         ending_balance=ending,
         hosted_invoice_url=page_address(world, "invoices", invoice["id"]),
         invoice_pdf=f"https://pay.stripe.com/invoice/{invoice['id']}/pdf",
+        last_finalization_error=None,
         number=invoice["number"] or _next_number(world, customer),
         status="open",
         status_transitions=transitions,
@@ -121,6 +126,28 @@ def _next_number(world: World, customer: StripeObject) -> str:
     sequence: int = customer["next_invoice_sequence"]
     world.update(customer, "customer.updated", next_invoice_sequence=sequence + 1)
     return f"{customer['invoice_prefix']}-{sequence:04d}"
+
+
+def _require_location(world: World, invoice: StripeObject, customer: StripeObject) -> None:
+    """
+    Taxes are computed for a place. A subscription's invoice goes out without them where that is not known; any other
+    is not finalised, which also tells who asked for it (https://docs.stripe.com/tax/customer-locations).
+    """
+    is_known = bool((customer["address"] or {}).get("country"))
+    if is_known or not invoice["automatic_tax"]["enabled"]:
+        return
+    if (invoice["parent"] or {}).get("subscription_details"):
+        reason = "finalization_requires_location_inputs"
+        tax = {**invoice["automatic_tax"], "enabled": False, "status": None, "disabled_reason": reason}
+        world.update(invoice, "invoice.updated", automatic_tax=tax)
+        return
+    refusal = StripeError(
+        "The customer's location isn't recognized. Set a valid customer address in order to automatically calculate "
+        "tax.",
+        code=LOCATION_INVALID,
+    )
+    _give_up(world, invoice, refusal)
+    raise refusal
 
 
 def _give_up(world: World, invoice: StripeObject, error: StripeError) -> None:

@@ -16,9 +16,11 @@ from billing.invoicing.orders import repeating
 from billing.invoicing.orders.models import InvoiceOrder
 from billing.invoicing.proofs import queries as proof_queries
 from billing.invoicing.requests.models import InvoiceRequest
-from billing.money_text import minor_text, quantity_text
+from billing.money_text import counted, minor_text, quantity_text
 from billing.payments.waiting import payments_waiting
 from billing.rating.models import LateUsage
+from billing.reconciliation import queries as reconciliation_queries
+from billing.reconciliation import slices
 from billing.reconciliation.models import ReconciliationRun
 from billing.stripe import redriving
 from billing.stripe.inbox_models import PollPosition
@@ -28,6 +30,7 @@ from metering import queries as metering_queries
 PROOFS_SHOWN = timedelta(days=30)
 ENDS_SHOWN = 100
 LAG_MAX = timedelta(minutes=5)
+ROUND_MAX = timedelta(days=2)
 ORDER_LATE_AFTER = timedelta(hours=6)
 POLL_LAG_MAX = timedelta(hours=6)
 May = Callable[[str], bool]
@@ -45,10 +48,12 @@ def health_figures(*, may: May, now: datetime) -> list[Figure]:
     if may("metering.view_alarm"):
         figures.append(_alarms())
     if may("billing.view_reconciliationrun"):
-        figures.append(_discrepancies())
+        figures.append(_discrepancies(now))
     if may("billing.view_invoiceclose"):
         held = InvoiceClose.objects.exclude(held_reason="").count()
         figures.append(Figure("Held closes", str(held), _held_note(held), _held_url(), tone_of(held)))
+    if may("billing.view_invoice"):
+        figures.append(_not_finalized())
     if may("billing.view_invoiceproof"):
         figures.append(_proofs(now))
     if may("billing.view_invoiceorder"):
@@ -75,6 +80,15 @@ def _proofs(now: datetime) -> Figure:
     note = f"of {found.finalised:,} finalised in 30 days; verified {found.verified:,}, failed {found.failed:,}"
     tone = "bad" if found.failed else "good" if found.proved == found.finalised else "waiting"
     return Figure("Proved invoices", f"{found.proved:,}", note, list_url("billing.invoice"), tone)
+
+
+def _not_finalized() -> Figure:
+    """Drafts of somebody else's that Stripe could not finalise, each until it is; of ours the close is held."""
+    aside = InboxEvent.objects.filter(state="dead", type="invoice.finalization_failed").order_by("-received_at")
+    drafts = dict(aside.values_list("object_id", "error"))
+    note = next(iter(drafts.values()), "drafts that are not of our making").removeprefix("ProjectionRefused: ")
+    url = list_url("billing.invoice", status__exact="draft")
+    return Figure("Stripe could not finalise", str(len(drafts)), note, url, tone_of(len(drafts)))
 
 
 def _lag(now: datetime) -> Figure:
@@ -111,16 +125,22 @@ def _alarms() -> Figure:
     return Figure("Open alarms", str(number), note, list_url("metering.alarm", state="open"), tone_of(number))
 
 
-def _discrepancies() -> Figure:
-    run = last_run()
+def _discrepancies(now: datetime) -> Figure:
+    """Of the last comparison that is finished; and how far the one is that is under way, and what it has found."""
+    run, latest = last_run(), reconciliation_queries.latest_round()
+    note, found = "", 0
+    if latest is not None and latest.finished_at is None:
+        found = latest.discrepancy_count
+        note = f"the round of {latest.started_at:%d %b %H:%M} UTC is {slices.said_of(latest)}, {found} found so far"
     if run is None:
-        return Figure("Discrepancies", "never compared", "", list_url("billing.reconciliationrun"), "waiting")
+        return Figure("Discrepancies", "never compared", note, list_url("billing.reconciliationrun"), "waiting")
+    compared = f"{quantity_text(Decimal(run.checked))} pairs of figures compared, {run.started_at:%d %b %H:%M} UTC"
     return Figure(
         "Discrepancies",
         str(run.discrepancy_count),
-        f"{quantity_text(Decimal(run.checked))} pairs of figures compared, {run.started_at:%d %b %H:%M} UTC",
+        f"{compared}; {note}" if note else compared,
         list_url("billing.discrepancy", run__id__exact=run.pk),
-        "bad" if run.discrepancy_count else "good",
+        "bad" if run.discrepancy_count or found or (note and now - run.started_at > ROUND_MAX) else "good",
     )
 
 
@@ -200,12 +220,17 @@ def _late_usage() -> Figure:
 
 
 def _left_off() -> Figure:
-    """What a report said after the comparison: it would be charged by nobody, and nobody would ask."""
-    found = shortfalls.amounts_waiting()
-    number = sum(count for _, count, _ in found)
-    amounts = ", ".join(minor_text(amount, currency) for currency, _, amount in found)
-    note = f"{amounts}: have it sent again, or decide" if number else "Stripe's meters brought what was sent"
-    url = list_url("billing.meteredshortfall", waiting="yes")
+    """
+    What a report said after the comparison: it would be charged by nobody, and nobody would ask. And what was to be
+    asked for by a document that Stripe refused.
+    """
+    found, refused = shortfalls.amounts_waiting(), list(shortfalls.documents_refused())
+    waiting, amounts = sum(count for _, count, _ in found), (minor_text(amount, cur) for cur, _, amount in found)
+    notes = [f"{', '.join(amounts)}: have it sent again, or decide"] if waiting else []
+    if refused:
+        notes.append(f"{counted(len(refused), 'document')} not made: {refused[0].error}")
+    note, number = "; ".join(notes) or "Stripe's meters brought what was sent", waiting + len(refused)
+    url = list_url("billing.meteredshortfall", **({"waiting": "yes"} if waiting or not refused else {}))
     return Figure("Usage Stripe left off an invoice", str(number), note, url, tone_of(number))
 
 

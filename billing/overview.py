@@ -47,8 +47,8 @@ def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
         "earlier": until - timedelta(days=DAYS_SHOWN),
         "later": until + timedelta(days=DAYS_SHOWN) if until < now.date() else None,
         "money_figures": [
-            *(open_period_figures() if may("billing.view_usageaccrual") else ()),
-            *(invoice_figures() if sees_invoices else ()),
+            *(_sums("open_periods", now, open_period_figures) if may("billing.view_usageaccrual") else ()),
+            *(_sums("invoices", now, invoice_figures) if sees_invoices else ()),
         ],
         "health_figures": health_figures(may=may, now=now),
         "past_due": past_due_invoices() if sees_invoices else None,
@@ -67,6 +67,17 @@ def _cached(name: str, until: date, make: Callable[[], Chart]) -> Chart:
     chart = make()
     cache.set(key, chart, CHART_SECONDS)
     return chart
+
+
+def _sums(name: str, now: datetime, make: Callable[[str], list[Figure]]) -> list[Figure]:
+    """Sums over all invoices or all open periods take seconds: as the charts, they are the same for a minute."""
+    key = f"overview:{name}"
+    known: list[Figure] | None = cache.get(key)
+    if known is not None:
+        return known
+    figures = make(f"as of {now:%H:%M} UTC")
+    cache.set(key, figures, CHART_SECONDS)
+    return figures
 
 
 def _until(text: str, *, now: datetime) -> date:
@@ -133,7 +144,7 @@ def _by_day(rows: Any, moment: str, amount: str, currency: str) -> dict[date, De
     return {row["day"]: from_minor(row["total"], currency) for row in sums}
 
 
-def open_period_figures() -> list[Figure]:
+def open_period_figures(as_of: str) -> list[Figure]:
     """What usage of the periods that are still open has come to, and who pays for it."""
     rows = UsageAccrual.objects.filter(period__state="open").order_by("period__plan_version__currency")
     sums = rows.values_list("period__plan_version__currency").annotate(
@@ -144,12 +155,12 @@ def open_period_figures() -> list[Figure]:
     for currency, *amounts in sums:
         # Rounded for the eye; the list behind the figure has every place.
         rated, included, credited, unbilled = (exact_text(round(amount, 2), currency) for amount in amounts)
-        note = f"{included} included, {credited} credited, {unbilled} to be invoiced"
+        note = f"{included} included, {credited} credited, {unbilled} to be invoiced, {as_of}"
         figures.append(Figure("Usage in open periods", rated, note, url))
     return figures
 
 
-def invoice_figures() -> list[Figure]:
+def invoice_figures(as_of: str) -> list[Figure]:
     """Invoiced, collected, open and past due, over all time, by currency."""
     rows = Invoice.objects.exclude(status__in=("draft", "void")).values("currency").order_by("currency")
     found = rows.annotate(
@@ -162,7 +173,7 @@ def invoice_figures() -> list[Figure]:
     )
     figures = []
     for row in found:
-        currency, invoices = row["currency"], _invoices_text(row["number"])
+        currency, invoices = row["currency"], f"{_invoices_text(row['number'])}, {as_of}"
         late = f"{_invoices_text(row['late_number'])}, a payment was declined"
         figures += [
             Figure("Invoiced", minor_text(row["total"], currency), invoices, list_url("billing.invoice")),
@@ -184,7 +195,7 @@ def _invoices(**filters: object) -> str:
 
 
 def past_due_invoices() -> list[Invoice]:
-    found = Invoice.objects.filter(PAST_DUE).select_related("customer")
+    found = Invoice.objects.filter(PAST_DUE).select_related("customer", "recovery_case")
     return list(found.order_by("-amount_remaining_minor", "-id")[:ROWS_SHOWN])
 
 

@@ -97,7 +97,12 @@ app.conf.beat_schedule = {
         "task": "billing.payments.recovery.tasks.task_warn_of_card_expiry",
         "schedule": crontab(hour="8", minute="0"),
     },
-    "reconcile": {"task": "billing.reconciliation.tasks.task_reconcile", "schedule": crontab(hour="5", minute="0")},
+    # Begins a round a day, and goes on with it for most of the quarter of an hour: a round may take many runs.
+    "reconcile": {
+        "task": "billing.reconciliation.tasks.task_reconcile",
+        "schedule": crontab(minute="*/15"),
+        "options": {"expires": 900},
+    },
 }
 # Tasks live in rooms as well as in apps (billing/stripe/tasks.py), so each room with tasks is named.
 app.autodiscover_tasks(

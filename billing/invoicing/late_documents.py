@@ -39,6 +39,7 @@ from ledger.operations import LedgerError
 logger = logging.getLogger(__name__)
 
 Kind, State = LateCorrection.Kind, LateCorrection.State
+AT_ONCE_MAX = 200
 
 
 def carry_out(*, now: datetime) -> int:
@@ -47,21 +48,29 @@ def carry_out(*, now: datetime) -> int:
 
     What Stripe refuses goes before a person; what it does not answer is tried again next time.
     """
-    made = 0
+    made, after = 0, 0
     due = LateCorrection.objects.filter(state=State.INTENDED).order_by("pk")
-    for correction in due.select_related("period__subscription__customer", "period__plan_version", "invoice"):
-        try:
-            if correction.kind == Kind.CREDIT_NOTE:
-                _credit(correction, now=now)
-            else:
-                _debit(correction, now=now)
-            made += 1
-        except (StripeRefused, OutboxConflict, ProjectionRefused) as refused:
-            logger.warning("%s for period %s was refused: %s", correction, correction.period_id, refused)
-            _refuse(correction, f"{correction} was refused: {refused}", now=now)
-        except (StripeUnavailable, NotYetKnown, LedgerError) as failure:
-            LateCorrection.objects.filter(pk=correction.pk).update(error=f"{type(failure).__name__}: {failure}")
+    due = due.select_related("period__subscription__customer", "period__plan_version", "invoice")
+    while batch := list(due.filter(pk__gt=after)[:AT_ONCE_MAX]):
+        made += sum(_make(correction, now=now) for correction in batch)
+        after = batch[-1].pk
     return made
+
+
+def _make(correction: LateCorrection, *, now: datetime) -> bool:
+    try:
+        if correction.kind == Kind.CREDIT_NOTE:
+            _credit(correction, now=now)
+        else:
+            _debit(correction, now=now)
+    except (StripeRefused, OutboxConflict, ProjectionRefused) as refused:
+        logger.warning("%s for period %s was refused: %s", correction, correction.period_id, refused)
+        _refuse(correction, f"{correction} was refused: {refused}", now=now)
+        return False
+    except (StripeUnavailable, NotYetKnown, LedgerError) as failure:
+        LateCorrection.objects.filter(pk=correction.pk).update(error=f"{type(failure).__name__}: {failure}")
+        return False
+    return True
 
 
 def _credit(correction: LateCorrection, *, now: datetime) -> None:

@@ -6,7 +6,8 @@ rule (DESIGN §7). Nothing is posted that the pure modules beside this one canno
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ ACTOR = "service:rating"
 PROGRESS_CACHE_KEY = "billing.rating.accrual_progress"
 # How often the windows are read anew because an advance came in between.
 READS_MAX = 3
+# Customers after whose periods it is kept how far a pass is.
+CUSTOMERS_AT_ONCE = 500
 # That often all open periods are looked at: a grant that is issued or ended for the past changes no window.
 COMPLETE_PASS_EVERY = timedelta(hours=1)
 
@@ -61,12 +64,29 @@ class _CountedUsage(NamedTuple):
     counted_before_xid: int
 
 
+class _Pass(NamedTuple):
+    """
+    How far one pass over the changed customers, or all, has come: what changed after metering's cursor `through` is for
+    the next one, customers up to the key `after` are done, and `failed` are to be tried again.
+    """
+
+    through: int
+    is_complete: bool
+    begun_at: datetime
+    after: str = ""
+    failed: tuple[str, ...] = ()
+
+
 class _Progress(NamedTuple):
-    """How far accrue_changed_periods has come: metering's cursor, customers to try again, the last complete pass."""
+    """
+    How far accrue_changed_periods has come: metering's cursor, customers to try again, when the last complete pass
+    began, and the pass that is not at its end.
+    """
 
     cursor: int
-    retried: list[str]
+    retried: Sequence[str]
     complete_at: datetime
+    under_way: _Pass | None = None
 
 
 def accrue_period(*, period_id: int, now: datetime) -> UsageAccrual | None:
@@ -107,31 +127,54 @@ def accrue_changed_periods(*, now: datetime, finished_at: Callable[[], datetime]
 
     `finished_at` is asked when all was done, to record how old the usage was by then; without it `now` is taken.
 
-    A period that cannot be accrued is logged and tried again next time, and holds no other up. Where the last call
-    ended is kept in the cache only: when it is lost, every open period is looked at, which changes nothing but time.
+    A period that cannot be accrued is logged and tried again next time, and holds no other up. A call that was stopped
+    is gone on with after its last whole batch. How far it is is kept in the cache only: when that is lost, every open
+    period is looked at, which changes nothing but time.
     """
-    progress: _Progress = cache.get(PROGRESS_CACHE_KEY) or _Progress(cursor=0, retried=[], complete_at=now)
-    is_complete = not progress.cursor or now - progress.complete_at >= COMPLETE_PASS_EVERY
+    progress: _Progress = cache.get(PROGRESS_CACHE_KEY) or _Progress(cursor=0, retried=(), complete_at=now)
     changed, cursor = metering_queries.customers_with_changes_since(progress.cursor)
-    due = BillingPeriod.objects.filter(state=BillingPeriod.State.OPEN, starts_at__lte=now).order_by("pk")
-    if not is_complete:
-        due = due.filter(subscription__customer__customer_key__in={*changed, *progress.retried})
+    is_due = not progress.cursor or now - progress.complete_at >= COMPLETE_PASS_EVERY
+    this = progress.under_way or _Pass(through=cursor, is_complete=is_due, begun_at=now)
+    among = None if this.is_complete else sorted({*changed, *progress.retried})
+    posted = 0
+    while keys := _customers_after(this.after, among):
+        accrued, failed = _accrue_open_periods(keys, now=now)
+        posted += accrued
+        this = this._replace(after=keys[-1], failed=(*this.failed, *failed))
+        cache.set(PROGRESS_CACHE_KEY, progress._replace(under_way=this), timeout=None)
+    if progress.cursor:
+        # One transaction rates and posts, so both stages are done at once; after a lost cache nothing can be said.
+        metering_operations.record_changes_done(
+            ("rated", "posted"), after=progress.cursor, through=this.through, at=finished_at() if finished_at else now
+        )
+    complete_at = this.begun_at if this.is_complete else progress.complete_at
+    cache.set(PROGRESS_CACHE_KEY, _Progress(this.through, this.failed, complete_at), timeout=None)
+    return posted
+
+
+def _customers_after(key: str, among: list[str] | None) -> list[str]:
+    """The next batch behind `key`, of those given or of all."""
+    if among is not None:
+        start = bisect_right(among, key)
+        return among[start : start + CUSTOMERS_AT_ONCE]
+    behind = Customer.objects.filter(customer_key__gt=key).order_by("customer_key")
+    return list(behind.values_list("customer_key", flat=True)[:CUSTOMERS_AT_ONCE])
+
+
+def _accrue_open_periods(customer_keys: Sequence[str], *, now: datetime) -> tuple[int, list[str]]:
+    """How many open periods of these customers were posted, and of whom one was not to be accrued."""
+    due = BillingPeriod.objects.filter(
+        state=BillingPeriod.State.OPEN, starts_at__lte=now, subscription__customer__customer_key__in=customer_keys
+    )
     posted, failed = 0, []
-    for period_id, customer_key in due.values_list("pk", "subscription__customer__customer_key"):
+    for period_id, customer_key in due.order_by("pk").values_list("pk", "subscription__customer__customer_key"):
         try:
             posted += accrue_period(period_id=period_id, now=now) is not None
         except (RatingError, LedgerError, IntegrityError):
             # The last is what the database refuses: a fault of ours, which must not hold other customers up.
             logger.exception("period %s of %s was not accrued", period_id, customer_key)
             failed.append(customer_key)
-    if progress.cursor:
-        # One transaction rates and posts, so both stages are done at once; after a lost cache nothing can be said.
-        metering_operations.record_changes_done(
-            ("rated", "posted"), after=progress.cursor, through=cursor, at=finished_at() if finished_at else now
-        )
-    complete_at = now if is_complete else progress.complete_at
-    cache.set(PROGRESS_CACHE_KEY, _Progress(cursor, failed, complete_at), timeout=None)
-    return posted
+    return posted, failed
 
 
 def _locked_period(period_id: int) -> BillingPeriod:

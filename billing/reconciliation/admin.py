@@ -7,6 +7,7 @@ from unfold.decorators import display
 
 from billing.admin_links import link, list_url, page_link
 from billing.read_only_admin import ReadOnlyAdmin, ReadOnlyInline
+from billing.reconciliation import slices
 from billing.reconciliation.models import Discrepancy, ReconciliationRun
 
 _SIDES = ("left_name", "left_value", "right_name", "right_value")
@@ -41,6 +42,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
             (
                 (code.replace("_", " "), *(figures.get(name, "") for name in ("checked", "discrepancies", "archived")))
                 for code, figures in sorted(run.checks.items())
+                if code != slices.UNDER_WAY
             ),
         )
         heads = ("Compared", "Discrepancies", "Archived")
@@ -50,7 +52,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
     @display(description="Result", label={"All equal": "success", "Not finished": "warning"})
     def discrepancies_label(self, run: ReconciliationRun) -> tuple[str, str] | str:
         if run.finished_at is None:
-            return "Not finished"
+            return "Not finished", f"Not finished, {slices.said_of(run)}"
         if run.discrepancy_count == 0:
             return "All equal"
         return f"{run.discrepancy_count} discrepancies"

@@ -29,6 +29,7 @@ SELECT c.customer_key, p.id, l.id, l.code, l.measure, l.amount, l.each_dimension
           JOIN billing_rate rate ON rate.id = al.rate_id
          WHERE a.period_id = p.id) r ON true
  WHERE p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
+   AND c.id >= %(customers_from)s AND c.id < %(customers_until)s
    AND EXISTS (SELECT FROM billing_usageaccrual WHERE period_id = p.id)
  ORDER BY 1, 2, l.position
 """

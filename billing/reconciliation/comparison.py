@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from enum import Enum
+from typing import Any
 
 Figure = Decimal | int | str | None
+BEYOND_IDS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +48,48 @@ class SetAside:
 
 @dataclass(slots=True)
 class Scope:
-    """What one run looks at. `unheard` is filled by the check of events for the checks after it."""
+    """
+    What one run, or a slice of it, looks at. `unheard` is filled by the check of events for the checks after it.
+
+    Of customers those with ids in [customers_from, customers_until); the key of nobody counts as the id 0.
+    """
 
     range_start: datetime
     range_end: datetime
     # Stripe object id -> the event about it that never reached a projection.
     unheard: dict[str, str] = field(default_factory=dict)
+    customers_from: int = 0
+    customers_until: int = BEYOND_IDS
 
     @property
-    def bounds(self) -> dict[str, datetime]:
-        """The range as parameters of SQL."""
-        return {"range_start": self.range_start, "range_end": self.range_end}
+    def bounds(self) -> dict[str, Any]:
+        """The range and the customers as parameters of SQL."""
+        return {
+            "range_start": self.range_start,
+            "range_end": self.range_end,
+            "customers_from": self.customers_from,
+            "customers_until": self.customers_until,
+        }
 
 
 Findings = Iterator[Pair | Agreed | SetAside]
 Check = Callable[[Scope], Findings]
+
+
+class Slicing(Enum):
+    """By what a check may be done in parts that together find what it finds at once."""
+
+    WHOLE = "whole"
+    DAYS = "days"
+    CUSTOMERS = "customers"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A check, or what of it can be sliced in one way."""
+
+    slicing: Slicing
+    check: Check
 
 
 def shown(figure: Figure) -> str:

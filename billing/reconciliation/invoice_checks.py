@@ -71,7 +71,7 @@ SELECT c.customer_key, i.stripe_invoice_id, i.currency, i.credited_before_paymen
   FROM billing_invoice i
   JOIN billing_customer c ON c.id = i.customer_id
   LEFT JOIN billing_creditnote n ON n.invoice_id = i.id AND n.status = 'issued'
- WHERE i.status <> 'draft'
+ WHERE i.status <> 'draft' AND c.id >= %(customers_from)s AND c.id < %(customers_until)s
  GROUP BY c.id, i.id
 HAVING i.credited_before_payment_minor <> 0 OR i.credited_after_payment_minor <> 0 OR count(n.id) > 0
  ORDER BY 1, 2
@@ -96,12 +96,13 @@ SELECT c.customer_key, c.currency,
                   WHERE ac.kind = 'prepaid_pending' AND ac.customer_key = c.customer_key AND ac.currency = c.currency),
                 0)
   FROM billing_customer c
+ WHERE c.id >= %(customers_from)s AND c.id < %(customers_until)s
  ORDER BY 1
 """
 
 
 def invoice_accounts(scope: Scope) -> Findings:
-    """Per currency and account: lines of invoices and credit notes = their entries; prepaid credit; credit notes."""
+    """Per currency and account: lines of invoices and credit notes = their entries."""
     said = {(currency, what): in_units(int(minor), currency) for currency, what, minor in rows(_BY_DOCUMENTS)}
     entered = {(currency, what): amount for currency, what, amount in rows(_BY_LEDGER)}
     for key in sorted(said.keys() | entered.keys()):
@@ -110,14 +111,18 @@ def invoice_accounts(scope: Scope) -> Findings:
             "their entries", entered.get(key, Decimal(0)),
             "An invoice or a credit note was entered otherwise than its lines say.",
         )  # fmt: skip
-    for customer_key, invoice, currency, before, after, noted_before, noted_after in rows(_CREDITED):
+
+
+def credited_and_prepaid(scope: Scope) -> Findings:
+    """Per invoice: credited = its credit notes; per customer: prepaid credit that was sold and not granted."""
+    for customer_key, invoice, currency, before, after, noted_before, noted_after in rows(_CREDITED, scope.bounds):
         for when, of_invoice, of_notes in (("before", before, noted_before), ("after", after, noted_after)):
             yield Pair(
                 f"invoice {invoice}: credited {when} payment", "by the invoice", in_units(int(of_invoice), currency),
                 "by its credit notes", in_units(int(of_notes), currency),
                 "A credit note is missing here, or the invoice was not looked at since.", customer_key, invoice,
             )  # fmt: skip
-    for customer_key, currency, pending_minor, held in rows(_PREPAID_PENDING):
+    for customer_key, currency, pending_minor, held in rows(_PREPAID_PENDING, scope.bounds):
         yield Pair(
             f"account prepaid_pending:{customer_key}:{currency}", "sold and not granted",
             in_units(int(pending_minor), currency), "ledger", held,

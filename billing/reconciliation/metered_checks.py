@@ -14,8 +14,8 @@ from billing.subscriptions.models import BillingPeriod
 ANSWERED_WITHIN = timedelta(days=1)
 
 
-def metered_stripe(scope: Scope) -> Findings:
-    """Every price of a period that anything was sent of in the range: what counts of it against Stripe's summary."""
+def metered_unanswered(scope: Scope) -> Findings:
+    """Nothing that was sent waits for an answer for long."""
     unanswered = MeteredEvent.objects.filter(
         state=MeteredEvent.State.INTENDED, made_at__lt=scope.range_end - ANSWERED_WITHIN
     )
@@ -23,7 +23,16 @@ def metered_stripe(scope: Scope) -> Findings:
         "meter events that Stripe has not answered for a day", "there are", unanswered.count(), "there may be", 0,
         "They are tried with each run: look at their way to Stripe in the outbox.",
     )  # fmt: skip
-    sent = MeteredEvent.objects.filter(minute_at__gte=scope.range_start, minute_at__lt=scope.range_end)
+
+
+def metered_stripe(scope: Scope) -> Findings:
+    """Every price of a period that anything was sent of in the range: what counts of it against Stripe's summary."""
+    sent = MeteredEvent.objects.filter(
+        minute_at__gte=scope.range_start,
+        minute_at__lt=scope.range_end,
+        period__subscription__customer_id__gte=scope.customers_from,
+        period__subscription__customer_id__lt=scope.customers_until,
+    )
     reach = sent.values("period__subscription_id").annotate(
         first=Min("period__starts_at"), last=Max("period__ends_at"), latest=Max("minute_at")
     )

@@ -18,7 +18,7 @@ from billing.payments.models import Dispute, Payout, Refund
 from billing.payments.queries import payment_of
 from billing.reconciliation.comparison import Agreed, Findings, Pair, Scope
 from billing.reconciliation.minor_units import in_units
-from billing.reconciliation.queries import rows
+from billing.reconciliation.queries import rows, scalar
 from billing.reconciliation.stripe_checks import after_the_cut
 from billing.stripe import gateway
 from billing.stripe.errors import StripeRefused
@@ -30,7 +30,7 @@ from billing.takeover.cut import is_payment_left_out
 # Per account that has to clear, and per story on it: the charge, refund, dispute or payout its entries name. A reversal
 # belongs to the story of what it reverses, a credit note to that of the charge whose refund it stands for, and an entry
 # made by hand to what it refers to.
-_STORIES = """
+_TOLD = """
 WITH movement AS (
     SELECT ac.kind AS account, ac.currency, coalesce(ac.customer_key, '') AS customer_key, po.amount, je.id AS entry_id,
            je.effective_at, coalesce(reversed.cause, je.cause) AS cause
@@ -57,10 +57,18 @@ WITH movement AS (
              FROM billing_creditnoterefund n JOIN billing_refund r USING (stripe_refund_id)
             WHERE n.stripe_credit_note_id = movement.cause ->> 'credit_note' LIMIT 1) credited ON true
 )
+"""
+_OPEN_STORIES = f"""{_TOLD}
 SELECT account, currency, customer_key, story, sum(amount), max(effective_at), max(entry_id)
   FROM told
  GROUP BY 1, 2, 3, 4
+HAVING sum(amount) <> 0
  ORDER BY 1, 2, 3, 6, 4
+"""
+# Those that are over are nearly all there ever were: they are counted where they are.
+_CLEARED = f"""{_TOLD}
+SELECT count(*)
+  FROM (SELECT FROM told GROUP BY account, currency, customer_key, story HAVING sum(amount) = 0) AS cleared
 """
 _UNDECIDED = (
     Dispute.Status.NEEDS_RESPONSE,
@@ -101,12 +109,13 @@ def clearing_accounts(scope: Scope) -> Findings:
     """
     undecided = set(Dispute.objects.filter(status__in=_UNDECIDED).values_list("stripe_dispute_id", flat=True))
     limit = scope.range_end - timedelta(days=settings.BILLING_CLEARING_DAYS)
-    for story in (Story(*row) for row in rows(_STORIES)):
+    for story in (Story(*row) for row in rows(_OPEN_STORIES)):
         may_wait = story.name in undecided or (story.account != "suspense" and story.moved_at > limit)
-        if story.amount and not may_wait and not _is_undecided_without_row(story):
+        if not may_wait and not _is_undecided_without_row(story):
             yield _open_story(story)
         else:
             yield Agreed(1)
+    yield Agreed(scalar(_CLEARED))
 
 
 def _is_undecided_without_row(story: Story) -> bool:

@@ -22,6 +22,7 @@ SELECT p.id, c.customer_key, p.starts_at, p.ends_at, p.state = 'closed', v.rate_
   JOIN billing_subscription s ON s.id = p.subscription_id
   JOIN billing_customer c ON c.id = s.customer_id
  WHERE p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
+   AND s.customer_id >= %(customers_from)s AND s.customer_id < %(customers_until)s
  ORDER BY p.id
 """
 _RATES = """

@@ -15,7 +15,9 @@ from django.db.models import QuerySet
 
 from billing.reconciliation.figures import Figures
 from billing.reconciliation.minor_units import in_units
-from billing.reconciliation.models import Discrepancy
+from billing.reconciliation.models import Discrepancy, ReconciliationRun
+
+TASK_ACTOR = "task:reconcile"
 
 
 def rows(sql: str, parameters: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, ...]]:
@@ -40,6 +42,20 @@ def first_open_period_start() -> datetime | None:
     """Return when the oldest billing period that is still open began; None when every period is closed."""
     start: datetime | None = scalar("SELECT min(starts_at) FROM billing_billingperiod WHERE state = 'open'")
     return start
+
+
+def next_customers_id(first: int, number: int) -> int | None:
+    """Return the id of the customer after the next `number` of them from the id `first` on; None: there is none."""
+    found = rows(
+        "SELECT id FROM billing_customer WHERE id >= %(first)s ORDER BY id OFFSET %(number)s LIMIT 1",
+        {"first": first, "number": number},
+    )
+    return next((customer_id for (customer_id,) in found), None)
+
+
+def latest_round() -> ReconciliationRun | None:
+    """Return the run that the task began last, finished or not."""
+    return ReconciliationRun.objects.filter(actor=TASK_ACTOR).order_by("-started_at", "-id").first()
 
 
 _USED = """

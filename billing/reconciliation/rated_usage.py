@@ -45,6 +45,7 @@ SELECT p.id, m.code, w.dimensions::text, min(w.window_start), sum(w.quantity),
   JOIN metering_meter m ON m.id = w.meter_id
   LEFT JOIN stretch ON stretch.period_id = p.id AND stretch.code = m.code
  WHERE p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s AND w.quantity <> 0
+   AND s.customer_id >= %(customers_from)s AND s.customer_id < %(customers_until)s
    AND NOT EXISTS (SELECT FROM cut WHERE cut.period_id = p.id AND cut.code = m.code AND cut.hour = w.window_start
                       AND cut.dims = w.dimensions)
  GROUP BY p.id, m.code, w.dimensions, coalesce(width_bucket(w.window_start, stretch.instants), 0)
@@ -53,9 +54,11 @@ SELECT p.id, m.code, w.dimensions::text, min(w.window_start), sum(w.quantity),
 _ACCRUED = """
 SELECT a.period_id, l.rate_id, sum(l.quantity), sum(l.rated)
   FROM billing_billingperiod p
+  JOIN billing_subscription s ON s.id = p.subscription_id
   JOIN billing_usageaccrual a ON a.period_id = p.id
   JOIN billing_usageaccrualline l ON l.accrual_id = a.id
  WHERE p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
+   AND s.customer_id >= %(customers_from)s AND s.customer_id < %(customers_until)s
  GROUP BY 1, 2 ORDER BY 1, 2
 """
 
@@ -148,6 +151,7 @@ SELECT p.id, part.starts_at
        (p.starts_at, least(date_trunc('hour', p.starts_at, 'UTC') + interval '1 hour', p.ends_at)),
        (greatest(date_trunc('hour', p.ends_at, 'UTC'), p.starts_at), p.ends_at)) AS part (starts_at, ends_at)
  WHERE p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
+   AND s.customer_id >= %(customers_from)s AND s.customer_id < %(customers_until)s
    AND part.ends_at > part.starts_at AND part.ends_at - part.starts_at < interval '1 hour'
    AND EXISTS (SELECT FROM metering_window w
                 WHERE w.customer_key = c.customer_key

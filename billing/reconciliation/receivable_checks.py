@@ -15,13 +15,16 @@ WITH held AS (
       JOIN ledger_posting po ON po.account_id = ac.id
       JOIN ledger_journalentry je ON je.id = po.entry_id
       LEFT JOIN ledger_journalentry mirrored ON mirrored.id = je.reverses_id
+      LEFT JOIN billing_customer c ON c.customer_key = ac.customer_key
      WHERE ac.kind = 'receivable'
+       AND coalesce(c.id, 0) >= %(customers_from)s AND coalesce(c.id, 0) < %(customers_until)s
      GROUP BY 1, 2, 3
 ), asked AS (
     SELECT c.customer_key, i.currency, i.stripe_invoice_id AS invoice,
            CASE i.status WHEN 'open' THEN i.amount_remaining_minor ELSE 0 END AS minor
       FROM billing_invoice i JOIN billing_customer c ON c.id = i.customer_id
      WHERE i.status <> 'draft' AND i.taken_over <> 'settled'
+       AND c.id >= %(customers_from)s AND c.id < %(customers_until)s
 )
 SELECT customer_key, currency, invoice, asked.minor, coalesce(held.amount, 0)
   FROM asked FULL JOIN held USING (customer_key, currency, invoice)
@@ -31,7 +34,7 @@ SELECT customer_key, currency, invoice, asked.minor, coalesce(held.amount, 0)
 
 def receivable_invoices(scope: Scope) -> Findings:
     """Per invoice: what is open of it in the ledger = its amount remaining; what names no invoice comes to nothing."""
-    for customer_key, currency, invoice, minor, held in rows(_OPEN):
+    for customer_key, currency, invoice, minor, held in rows(_OPEN, scope.bounds):
         if minor is None:
             yield Pair(
                 f"receivable of {customer_key}, {invoice or 'no invoice named'}", "no invoice of ours", Decimal(0),

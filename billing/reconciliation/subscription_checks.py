@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from django.db.models import QuerySet
+
 from billing.reconciliation.comparison import Findings, Pair, Scope
 from billing.subscriptions.change_models import ChangePreview, EndOutcome, SubscriptionEvent
 from billing.subscriptions.comparing import Row, rows_of
@@ -10,23 +12,38 @@ from billing.subscriptions.comparing import Row, rows_of
 INVOICED_WITHIN = timedelta(days=40)
 
 
-def changes_invoiced(scope: Scope) -> Findings:
-    """Every change that was made with a preview: our amounts against Stripe's, and against those billed."""
-    made = ChangePreview.objects.filter(
+def _made(scope: Scope) -> QuerySet[ChangePreview]:
+    return ChangePreview.objects.filter(
         effective_at__gte=scope.range_start,
         effective_at__lt=scope.range_end,
         requests__events__kind=SubscriptionEvent.Kind.TERMS,
     )
-    found = made.select_related("subscription__customer", "outcome").prefetch_related("lines").distinct()
-    overdue = made.filter(outcome=None, from_next_period=False, effective_at__lt=scope.range_end - INVOICED_WITHIN)
+
+
+def changes_overdue(scope: Scope) -> Findings:
+    """Every change that was made with a preview is invoiced in the end."""
+    until = scope.range_end - INVOICED_WITHIN
+    overdue = _made(scope).filter(outcome=None, from_next_period=False, effective_at__lt=until)
     yield Pair(
         "changes of subscriptions that no invoice has after 40 days", "there are", overdue.distinct().count(),
         "there may be", 0, "Stripe never invoiced their prorations: look at the subscription's pending items.",
     )  # fmt: skip
+
+
+def changes_invoiced(scope: Scope) -> Findings:
+    """Every change that was made with a preview: our amounts against Stripe's, and against those billed."""
+    found = _made(scope).filter(
+        subscription__customer_id__gte=scope.customers_from, subscription__customer_id__lt=scope.customers_until
+    )
+    found = found.select_related("subscription__customer", "outcome").prefetch_related("lines").distinct()
     for preview in found.order_by("pk"):
         for row in rows_of(preview):
             yield from _pairs(preview, row)
     ended = EndOutcome.objects.filter(ended_at__gte=scope.range_start, ended_at__lt=scope.range_end)
+    ended = ended.filter(
+        preview__preview__subscription__customer_id__gte=scope.customers_from,
+        preview__preview__subscription__customer_id__lt=scope.customers_until,
+    )
     for outcome in ended.select_related("preview__preview__subscription__customer").order_by("pk"):
         yield _fee_of_end(outcome)
 

@@ -48,13 +48,16 @@ def _window_text(figures: metering.WindowFigures | None) -> str | None:
     return f"{shown(figures.quantity)} from {figures.event_count} events, fingerprint {figures.fingerprint}"
 
 
-# Windows of hours that no period covers in full, with the parts that periods do cover.
+# Windows of hours that no period covers in full, with the parts that periods do cover. Where there is none, least and
+# greatest would leave it out and say that the hour is covered. Usage until the cut of a takeover was billed elsewhere.
 _HOURS_NOT_COVERED = """
 WITH used AS (
     SELECT w.customer_key, w.window_start, count(*) AS windows
       FROM metering_window w
       JOIN billing_customer c ON c.customer_key = w.customer_key
      WHERE w.window_start >= %(range_start)s AND w.window_start < %(range_end)s AND w.quantity <> 0
+       AND c.id >= %(customers_from)s AND c.id < %(customers_until)s
+       AND w.window_start > coalesce((SELECT as_of FROM billing_takeover), '-infinity')
      GROUP BY 1, 2
 )
 SELECT used.customer_key, used.window_start, used.windows,
@@ -65,8 +68,8 @@ SELECT used.customer_key, used.window_start, used.windows,
   LEFT JOIN (billing_subscription s JOIN billing_billingperiod p ON p.subscription_id = s.id)
     ON s.customer_id = c.id AND p.starts_at < used.window_start + interval '1 hour' AND p.ends_at > used.window_start
  GROUP BY 1, 2, 3
-HAVING coalesce(sum(least(p.ends_at, used.window_start + interval '1 hour') - greatest(p.starts_at, used.window_start)),
-                interval '0') < interval '1 hour'
+HAVING coalesce(sum(least(p.ends_at, used.window_start + interval '1 hour') - greatest(p.starts_at, used.window_start))
+                    FILTER (WHERE p.id IS NOT NULL), interval '0') < interval '1 hour'
  ORDER BY 1, 2
 """
 HOUR = timedelta(hours=1)
@@ -152,6 +155,7 @@ SELECT c.customer_key, a.id, a.revision, p.id, a.rated, a.included, a.credited, 
   LEFT JOIN LATERAL (SELECT sum(amount) AS amount FROM billing_grantdrawdown WHERE accrual_id = a.id) d ON true
   LEFT JOIN LATERAL (SELECT sum(amount) AS amount FROM billing_allowancedrawdown WHERE accrual_id = a.id) i ON true
  WHERE p.starts_at < %(range_end)s AND p.ends_at > %(range_start)s
+   AND c.id >= %(customers_from)s AND c.id < %(customers_until)s
  ORDER BY 1, 4, 3
 """
 

@@ -72,11 +72,13 @@ def calendar_anchor(subscription: Subscription, *, now: datetime | None = None) 
 
     Stripe keeps an hour of UTC all year, a calendar's midnight moves with the clocks. Of the two hours the later one is
     taken, so that a renewal never comes before our period is over: it comes with it, or as much later as the clocks
-    were put forward. East of UTC a month begins on the last day of the one before, which is Stripe's 31st.
+    were put forward. East of UTC a month begins on the last day of the one before, which is Stripe's 31st. What is told
+    between the two, as it was agreed on before them, begins with the later one.
     """
     version = subscription.plan_version
     begun = max(subscription.anchor_at, now or subscription.anchor_at)
-    at = stripes_midnight(cadence_of(subscription).after(begun), version.time_zone)
+    boundaries = (stripes_midnight(one, version.time_zone) for one in cadence_of(subscription).containing(begun))
+    at = next(one for one in boundaries if one > begun)
     if version.interval == Interval.MONTH and version.interval_count == 1:
         day = 1 if at.day == 1 else LAST_DAY
         config = {"day_of_month": day, "hour": at.hour, "minute": at.minute, "second": at.second}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from billing.catalog.models import PlanVersion
+from billing.catalog.models import PlanVersion, Rate
 from billing.catalog.queries import rates_for
 from billing.rating.charges import Charge, Matrix, MaximumCommitment
 from billing.rating.charges.bounds import Bounded
@@ -25,15 +25,22 @@ def require_divisible(period: BillingPeriod, wanted: Iterable[PlanVersion], *, n
     """
     held = [period.plan_version, *(row.plan_version for row in period.add_ons.select_related("plan_version__plan"))]
     rest = [*wanted]
-    for version in (*held, *rest, *(bundled for one in rest for bundled in one.bundled.select_related("plan"))):
-        rates = rates_for(version.rate_card_id)
-        for rate in rates.in_force(now):
-            if any(_is_of_the_whole(charge) for charge in _charges_of(rates.charge_of(rate))):
-                raise ChangeRefused(f"{version} charges {rate} for a whole period, which cannot be divided; {REMEDY}")
+    bundled = (bundled for one in rest for bundled in one.bundled.select_related("plan"))
+    for version, rate in of_the_whole((*held, *rest, *bundled), at=now):
+        raise ChangeRefused(f"{version} charges {rate} for a whole period, which cannot be divided; {REMEDY}")
     try:
         accrue_period(period_id=period.pk, now=now)
     except RatingError as error:
         raise ChangeRefused(f"usage of {period} cannot be rated: {error}; mend that first, or {REMEDY}") from error
+
+
+def of_the_whole(versions: Iterable[PlanVersion], *, at: datetime) -> Iterator[tuple[PlanVersion, Rate]]:
+    """Yield the prices in force that ask for something of a whole period, each with its version."""
+    for version in versions:
+        rates = rates_for(version.rate_card_id)
+        for rate in rates.in_force(at):
+            if any(_is_of_the_whole(charge) for charge in _charges_of(rates.charge_of(rate))):
+                yield version, rate
 
 
 def _charges_of(charge: Charge) -> Iterator[Charge]:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from billing.subscriptions.change_models import ScheduledChange, SubscriptionEvent, SubscriptionRequest
+from billing.subscriptions.divisible import of_the_whole
 from billing.subscriptions.history import DASHBOARD, STRIPE, Asked, record, who_asked
-from billing.subscriptions.models import BillingPeriod, Subscription
+from billing.subscriptions.models import BillingPeriod, PeriodAllowance, Subscription
 from billing.subscriptions.moving import open_further
-from billing.subscriptions.opening import cadence_of, open_period
+from billing.subscriptions.opening import Item, add_ons_at, cadence_of, open_period
 from billing.subscriptions.pausing import cycle_at_stripe
 from billing.subscriptions.queries import latest_period
 from billing.subscriptions.splitting import accrue_part
@@ -51,6 +52,8 @@ def end(
     actor = _who(subscription, was_planned=was_planned, before=subscription.status)
     is_told = "current_period_start" in stripe_subscription["items"]["data"][0]
     cycle = cycle_at_stripe(stripe_subscription) if is_told else None
+    if cycle is not None:
+        _open_renewed(subscription, ended_at=ended_at, cycle=cycle)
     end_at(subscription, status=status, ended_at=ended_at, cycle=cycle, request=request, actor=actor, now=now)
 
 
@@ -99,20 +102,22 @@ def end_periods(
     Let the periods end with the subscription and return the last one: cut where it is longer, and opened where a
     renewal of which we have not heard lies before the end. In a pause nothing of those is billed.
 
-    `cycle` is Stripe's last period: a renewal minutes before the end is told by where that began alone, and an end in
-    the hour by which Stripe's boundary may come after ours by where it would have ended.
+    `cycle` is Stripe's last period: a renewal minutes before the end is told by where that began alone. Where there was
+    none, what lies between is of the hour by which Stripe's boundary of a calendar comes after ours.
     """
     latest = latest_period(subscription.pk)
     if latest is None:
         return None
-    if cycle is not None and latest.kind == BillingPeriod.Kind.TRIAL:
-        cycle = (cycle[0], ended_at)  # one that was made longer there goes on for nothing
     kind = BillingPeriod.Kind.PAUSED if is_paused else BillingPeriod.Kind.REGULAR
-    while _goes_on(latest.ends_at, since=latest.starts_at, ended_at=ended_at, cycle=cycle):
-        following = cadence_of(subscription).after(latest.ends_at)
-        is_whole = _goes_on(following, since=latest.ends_at, ended_at=ended_at, cycle=cycle)
-        ends_at = following if is_whole else max(ended_at, latest.ends_at + SHORTEST)
-        latest = open_period(subscription, starts_at=latest.ends_at, ends_at=ends_at, kind=kind)
+    is_trial = latest.kind == BillingPeriod.Kind.TRIAL  # one that was made longer there goes on for nothing
+    while _goes_on(latest.ends_at, since=latest.starts_at, ended_at=ended_at, cycle=cycle, is_free=is_trial):
+        starts_at, is_trial = latest.ends_at, False
+        following = cadence_of(subscription).after(starts_at)
+        is_whole = _goes_on(following, since=starts_at, ended_at=ended_at, cycle=cycle)
+        ends_at = following if is_whole else max(ended_at, starts_at + SHORTEST)
+        is_renewed = starts_at + DRIFT_MAX < ended_at or _is_renewed(starts_at, since=latest.starts_at, cycle=cycle)
+        rows = None if is_renewed else _without_a_renewal(subscription, at=starts_at)
+        latest = open_period(subscription, starts_at=starts_at, ends_at=ends_at, kind=kind, allowances=rows)
     ends_at = max(ended_at, latest.starts_at + SHORTEST)
     if ends_at < latest.ends_at and latest.state == BillingPeriod.State.OPEN:
         latest.ends_at = ends_at
@@ -122,14 +127,45 @@ def end_periods(
 
 
 def _goes_on(
-    boundary: datetime, *, since: datetime, ended_at: datetime, cycle: tuple[datetime, datetime] | None
+    boundary: datetime,
+    *,
+    since: datetime,
+    ended_at: datetime,
+    cycle: tuple[datetime, datetime] | None,
+    is_free: bool = False,
 ) -> bool:
     """Whether something lies between the boundary, the end of a period that began `since`, and the end of all."""
     if boundary + DRIFT_MAX < ended_at or boundary >= ended_at or cycle is None:
         return boundary + DRIFT_MAX < ended_at
-    began_at, until = cycle
-    is_renewed = abs(began_at - boundary) <= min(DRIFT_MAX, abs(began_at - since))
-    return is_renewed or ended_at < until
+    return not is_free or _is_renewed(boundary, since=since, cycle=cycle)
+
+
+def _is_renewed(boundary: datetime, *, since: datetime, cycle: tuple[datetime, datetime] | None) -> bool:
+    """Whether Stripe's last period began at the boundary, the end of a period of ours that began `since`."""
+    return cycle is not None and abs(cycle[0] - boundary) <= min(DRIFT_MAX, abs(cycle[0] - since))
+
+
+def _without_a_renewal(subscription: Subscription, *, at: datetime) -> list[PeriodAllowance] | None:
+    """
+    What the time until Stripe's boundary includes, of which no fee is billed: None for its part of each allowance, and
+    everything where a price asks for something of a whole period, which the period before it owes.
+    """
+    items = [Item(subscription.plan_version, subscription.seats), *add_ons_at(subscription, at)]
+    if not any(of_the_whole((item.version for item in items), at=at)):
+        return None
+    return [PeriodAllowance(code="until_the_end", name="Until Stripe's boundary: all usage", amount=None)]
+
+
+def _open_renewed(subscription: Subscription, *, ended_at: datetime, cycle: tuple[datetime, datetime]) -> None:
+    """
+    Open the period of a renewal that we have not heard of and in whose very second it ended, as Stripe has billed it.
+    Before the end is written down: nothing begins after that. It is cut to what a period has at least.
+    """
+    latest = latest_period(subscription.pk)
+    if latest is None or latest.ends_at != ended_at or not _is_renewed(ended_at, since=latest.starts_at, cycle=cycle):
+        return
+    kind = BillingPeriod.Kind.REGULAR if subscription.paused_from is None else BillingPeriod.Kind.PAUSED
+    open_period(subscription, starts_at=ended_at, ends_at=cadence_of(subscription).after(ended_at), kind=kind)
 
 
 def order_closing(period: BillingPeriod, *, now: datetime) -> None:

@@ -179,6 +179,9 @@ def cancel_at_period_end(
             raise ChangeRefused(f"{found} ends {found.cancel_at:%d %b %Y %H:%M} UTC already")
         if preview is not None:
             require_current(preview, how=How.PERIOD_END, at=None, prorate=False, now=now)
+        ends_at = _before_stripes(found, now=now)
+        if ends_at is not None:
+            return {"cancel_at": second_of(ends_at), "proration_behavior": "none"}
         return {"cancel_at_period_end": True}
 
     return _tell(
@@ -316,6 +319,14 @@ def bring_answer(request: SubscriptionRequest, answer: StripeDict, *, reading: i
         fetched = gateway.retrieve(f"/v1/subscriptions/{known.stripe_subscription_id}")
         project_subscription(fetched, now=now, reading=again, told=request)
     record_unless_done(request, now=now)
+
+
+def _before_stripes(subscription: Subscription, *, now: datetime) -> datetime | None:
+    """The end of a calendar's period in summer, where Stripe's goes on for an hour, and with it the subscription."""
+    latest, zone = latest_period(subscription.pk), cadence_of(subscription).zone
+    if latest is None or zone is None or latest.kind == BillingPeriod.Kind.TRIAL or latest.ends_at <= now:
+        return None
+    return latest.ends_at if stripes_midnight(latest.ends_at, zone) != latest.ends_at else None
 
 
 def _was_renewed_since(subscription: Subscription, paused_from: datetime, *, now: datetime) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from billing.invoicing.metered.sending import record_not_counted
+from billing.invoicing.metered.summaries import counted_after_all
 from billing.stripe import gateway, inbox
 from billing.stripe.errors import StripeRefused
 from billing.stripe.gateway import StripeDict
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 def error_report(claim: Claim, now: datetime) -> Work:
     """
     Fetch what each report says, and the meter it is about, and keep both with the event; the events of ours that it
-    names do not count, and are known as such from then on.
+    names do not count, and are known as such from then on, but for those that Stripe's summaries show.
 
     A report names a few examples; what else does not count the close finds by Stripe's summaries.
     """
@@ -25,6 +26,9 @@ def error_report(claim: Claim, now: datetime) -> Work:
     for event_id, detail in details.items():
         logger.error("Stripe did not count usage: %s %s", event_id, _summary(detail))
     named = {identifier: words for detail in details.values() for identifier, words in _samples(detail)}
+    # Somebody else may have sent one of them again, for another customer: nothing could say later that ours counts.
+    for identifier in counted_after_all(named):
+        logger.error("Stripe's summary shows %s, of which was reported: %s", identifier, named.pop(identifier))
 
     def work() -> None:
         inbox.note_detail(claim, details)

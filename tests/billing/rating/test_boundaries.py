@@ -88,6 +88,16 @@ def test_p11046_usage_of_the_first_hour_before_the_subscription_began_is_nobody_
     assert parted() == [("usage outside every billing period, first 2026-10-03T12:00Z", 1, 0)]
 
 
+@pytest.mark.parametrize(("hours", "first"), [(-1, "2026-10-03T11"), (24 * 70, "2026-12-12T12")])
+def test_usage_of_whole_hours_that_are_in_no_period_is_found(hours: int, first: str) -> None:
+    """PostgreSQL's least and greatest leave out what is not there: such an hour was taken for one that is covered."""
+    periods = two_periods("acme")
+    use_dollars("acme", ANCHOR + timedelta(hours=hours), "1")
+
+    assert rated(periods) == [0, 0]
+    assert parted() == [(f"usage outside every billing period, first {first}:00Z", 1, 0)]
+
+
 def test_reconciliation_agrees_on_the_hours_that_a_boundary_cuts() -> None:
     periods = two_periods("acme")
     for at, dollars in ((ANCHOR, "1"), (SECOND - US, "2"), (SECOND, "4"), (SECOND + timedelta(hours=1), "8")):

@@ -92,7 +92,8 @@ def test_what_an_earlier_change_gave_back_was_not_given_back_by_the_end(thread: 
     ("ended", "cycle", "last"),
     [
         ("04:30", ("2026-10-21 05:00", "2026-10-22 05:00"), "04:30"),  # before Stripe's renewal
-        ("04:30", ("2026-10-21 05:00", "2026-10-22 04:30"), None),  # with Stripe's period: as it was planned
+        ("04:30", ("2026-10-21 05:00", "2026-10-22 04:30"), "04:30"),  # with Stripe's period: as it was planned
+        ("05:00", ("2026-10-21 05:00", "2026-10-22 05:00"), "05:00"),  # with its boundary
         ("05:15", ("2026-10-22 05:00", "2026-10-23 05:00"), "05:15"),  # after a renewal that was not heard of
         ("04:00", ("2026-10-22 04:00", "2026-10-23 04:00"), None),
     ],

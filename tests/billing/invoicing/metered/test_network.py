@@ -157,6 +157,24 @@ def test_a_summary_that_stays_behind_holds_the_close_and_then_lets_it_go_on(mete
     assert_reconciled(metered)
 
 
+def test_a_report_about_what_counts_is_not_believed(metered: Metered) -> None:
+    """
+    After Stripe's day somebody sends the identifier again, for a customer it does not know: the report is about that.
+    Sent again by us, both would count; and no one could say afterwards that the first one does.
+    """
+    period = begun(metered)
+    metered.send()
+    event = MeteredEvent.objects.get()
+    metered.at(OCT_10 + DAYS_3)
+    other = {"stripe_customer_id": "cus_nobody", "value": "1"}
+    sent = {"event_name": event.price.event_name, "identifier": event.identifier, "payload": other}
+    gateway.request("post", "/v1/billing/meter_events", sent)
+    told_of_errors(metered)
+
+    assert states(period) == [(300, "accepted")]
+    assert (metered.send(), metered.summary(period)) == (0, 300)
+
+
 def test_the_close_finds_by_their_minutes_what_a_report_did_not_name(metered: Metered) -> None:
     """Two events are lost, a report names one of them: both are sent again, and the month is billed once."""
     period = begun(metered)

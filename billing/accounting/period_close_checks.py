@@ -21,8 +21,9 @@ from ledger.period_checks import Waiting
 def open_billing_periods(instant: datetime) -> list[Waiting]:
     """Periods that ended, and whose usage is not on an invoice yet."""
     count = BillingPeriod.objects.filter(state=BillingPeriod.State.OPEN, ends_at__lte=instant).count()
-    url = list_url("billing.billingperiod", state__exact="open", ends_at__lte=instant.isoformat())
-    return _waiting(count, "billing period that ended is", "billing periods that ended are", "not closed", url)
+    listed = {"state__exact": "open", "ends_at__lte": instant.isoformat()}
+    words = ("billing period that ended is", "billing periods that ended are", "not closed")
+    return _waiting(count, *words, "billingperiod", **listed)
 
 
 def unfinished_closes(instant: datetime) -> list[Waiting]:
@@ -32,32 +33,30 @@ def unfinished_closes(instant: datetime) -> list[Waiting]:
     )
     held = found.exclude(held_reason="").count()
     return [
-        *_waiting(
-            held, "invoice is", "invoices are", "held for a person", list_url("billing.invoiceclose", held="yes")
-        ),
-        *_waiting(found.count() - held, "invoice is", "invoices are", "not final", list_url("billing.invoiceclose")),
+        *_waiting(held, "invoice is", "invoices are", "held for a person", "invoiceclose", held="yes"),
+        *_waiting(found.count() - held, "invoice is", "invoices are", "not final", "invoiceclose"),
     ]
 
 
 def unprocessed_events(instant: datetime) -> list[Waiting]:
     """What Stripe said of that time, and what is not entered."""
     found = InboxEvent.objects.exclude(state=InboxEvent.State.DONE).filter(stripe_created_at__lt=instant)
-    url = list_url("billing.inboxevent", state__in="received,processing,failed,dead")
-    return _waiting(found.count(), "event of Stripe's is", "events of Stripe's are", "not processed", url)
+    words = ("event of Stripe's is", "events of Stripe's are", "not processed")
+    return _waiting(found.count(), *words, "inboxevent", state__in="received,processing,failed,dead")
 
 
 def unsent_intents(instant: datetime) -> list[Waiting]:
     """What we decided in that time and have not got an answer for."""
     found = OutboxIntent.objects.filter(state=OutboxIntent.State.INTENDED, created_at__lt=instant)
-    url = list_url("billing.outboxintent", state__exact="intended")
-    return _waiting(found.count(), "call of Stripe is", "calls of Stripe are", "on the way", url)
+    words = ("call of Stripe is", "calls of Stripe are", "on the way")
+    return _waiting(found.count(), *words, "outboxintent", state__exact="intended")
 
 
 def waiting_manual_entries(instant: datetime) -> list[Waiting]:
     """Requests of people, dated before the instant: they do not move, and are refused once it is closed."""
     count = manual_entries.waiting().filter(effective_at__lt=instant).count()
-    url = list_url("billing.manualentry", state="waiting")
-    return _waiting(count, "manual entry of that time is", "manual entries of that time are", "not decided", url)
+    words = ("manual entry of that time is", "manual entries of that time are", "not decided")
+    return _waiting(count, *words, "manualentry", state="waiting")
 
 
 CHECKS: Mapping[str, Callable[[datetime], list[Waiting]]] = {
@@ -69,5 +68,9 @@ CHECKS: Mapping[str, Callable[[datetime], list[Waiting]]] = {
 }
 
 
-def _waiting(count: int, one: str, many: str, what: str, url: str) -> list[Waiting]:
-    return [Waiting(f"{count:,} {one if count == 1 else many} {what}", url)] if count else []
+def _waiting(count: int, one: str, many: str, what: str, model: str, **listed: str) -> list[Waiting]:
+    """The rows of a model of ours that wait, and the list narrowed to them."""
+    if not count:
+        return []
+    text = f"{count:,} {one if count == 1 else many} {what}"
+    return [Waiting(text, list_url(f"billing.{model}", **listed), f"billing.view_{model}")]

@@ -153,7 +153,7 @@ def grants_of(customer: Customer, *, now: datetime) -> list[GrantRow]:
 def invoices_of(customer: Customer) -> QuerySet[Invoice]:
     """The latest invoices, each with `charged_lines`; lines that cost nothing are on the invoice's own page."""
     charged = InvoiceLine.objects.exclude(amount_minor=0).select_related("rate").order_by("position")
-    found = Invoice.objects.filter(customer=customer).order_by("-created_at", "-id")
+    found = Invoice.objects.filter(customer=customer).select_related("recovery_case").order_by("-created_at", "-id")
     return found.prefetch_related(Prefetch("lines", queryset=charged, to_attr="charged_lines"))[:INVOICES_SHOWN]
 
 

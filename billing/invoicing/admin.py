@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from unfold.decorators import display
 
-from billing.admin_links import page_link, page_url
+from billing.admin_links import NOTHING, page_link, page_url
 from billing.invoicing import page
 from billing.invoicing.holding import RELEASE, ReleaseRefused, release_close
 from billing.invoicing.late_models import AbsorbedUsage
@@ -53,8 +53,18 @@ class PastDueFilter(admin.SimpleListFilter):
 
 @admin.register(Invoice)
 class InvoiceAdmin(ReadOnlyAdmin):
-    list_display = ("__str__", "customer_link", "total", "remaining", "status_label", "created_at", "finalized_at")
-    list_select_related = ("customer",)
+    list_display = (
+        "__str__",
+        "customer_link",
+        "total",
+        "remaining",
+        "status_label",
+        "recovery_link",
+        "created_at",
+        "finalized_at",
+    )
+    list_select_related = ("customer", "recovery_case")
+    shown_with: ClassVar[dict[str, str]] = {"recovery_link": "billing.view_recoverycase"}
     list_filter = ("status", PastDueFilter)
     search_fields = ("=number", "=stripe_invoice_id", "customer__customer_key", "customer__name")
     search_help_text = "A number, an id of Stripe's, or a customer's key or name"
@@ -76,6 +86,11 @@ class InvoiceAdmin(ReadOnlyAdmin):
     @display(description="Status", ordering="status", label=INVOICE_COLOURS)
     def status_label(self, invoice: Invoice) -> str:
         return PAST_DUE if page.is_past_due(invoice) else invoice.get_status_display()
+
+    @display(description="Recovery")
+    def recovery_link(self, invoice: Invoice) -> str:
+        case = getattr(invoice, "recovery_case", None)
+        return NOTHING if case is None else page_link("billing.recoverycase", case.pk, case.get_state_display())
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

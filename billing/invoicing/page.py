@@ -79,6 +79,7 @@ def sections(*, invoice: Invoice, may: Callable[[str], bool], now: datetime) -> 
         "line_totals": _totals([row.line for row in lines], currency=invoice.currency),
         "timeline": timeline_of(invoice, may=may),
         "actions": actions_of(invoice, may=may),
+        "recovery": getattr(invoice, "recovery_case", None) if may("billing.view_recoverycase") else None,
         "order": InvoiceOrder.objects.filter(invoice=invoice).first() if may("billing.view_invoiceorder") else None,
         "requests": _requests_of(invoice) if may("billing.view_invoicerequest") else None,
         "held_for": _held_for(invoice, now=now),

@@ -6,8 +6,8 @@ from datetime import datetime
 from billing.admin_links import list_url
 from billing.money_text import counted
 from billing.payments.disputing.operations import ANSWER, awaiting_answer
-from billing.payments.recovery.models import RecoveryCase, WriteOffRequest
-from billing.payments.recovery.write_offs import DECIDE
+from billing.payments.recovery.models import WriteOffRequest
+from billing.payments.recovery.write_offs import DECIDE, cases_to_decide
 from billing.payments.refunding.models import RefundBatch, RefundRequest
 from billing.payments.refunding.operations import APPROVE
 
@@ -31,8 +31,7 @@ def payments_waiting(may: Callable[[str], bool], *, now: datetime) -> Iterator[R
         note = f"{counted(singles, 'request')}, {batches:,} {'batch' if batches == 1 else 'batches'}"
         yield "Refunds to decide", str(singles + batches), note, url, tone
     if may(DECIDE):
-        waiting = WriteOffRequest.objects.filter(decision=None).count()
-        proposed = RecoveryCase.objects.filter(state="open", steps__kind="write_off_proposed").count()
-        url = list_url("billing.recoverycase", state__exact="open")
-        tone = "waiting" if waiting + proposed else "good"
-        yield "Write-offs to decide", str(waiting), f"{proposed} proposed by policy", url, tone
+        number, asked_for = cases_to_decide().count(), WriteOffRequest.objects.filter(decision=None).count()
+        note = f"{asked_for} asked for, {number - asked_for} proposed by the policy"
+        url = list_url("billing.recoverycase", write_off="waiting")
+        yield "Write-offs to decide", str(number), note, url, "waiting" if number else "good"

@@ -113,6 +113,7 @@ class AllowanceDrawdownInline(ReadOnlyInline):
 
 class GrantDrawdownInline(ReadOnlyInline):
     model = GrantDrawdown
+    shown_with = {"grant_link": "promotions.view_creditgrant"}
     fields = ("grant_link", "rate_link", "amount_text")
     verbose_name_plural = "Grants burned"
 
@@ -244,6 +245,7 @@ class GrantDrawdownAdmin(SummedList):
     ordering = ("-id",)
     linked_by = frozenset({"grant__id__exact", "accrual__period__id__exact"})
     summed = ("amount",)
+    shown_with = {"grant_link": "promotions.view_creditgrant"}
     fields = ("accrual_link", "grant_link", "rate_link", "amount_text")
 
     @display(description="Accrual")

@@ -147,5 +147,5 @@ class PeriodClosingAdmin(ReadOnlyAdmin):
             start, end = (instant, closed_before) if reopens else (closed_before, instant)
             context["instant"] = instant
             context["enclosed"] = queries.enclosed(effective_from=start, effective_before=end or instant)
-            context["waiting"] = [] if reopens else waiting_before(instant)
+            context["waiting"] = [] if reopens else waiting_before(instant, may=request.user.has_perm)
         return TemplateResponse(request, DECIDE_TEMPLATE, context, status=422 if form.is_bound and form.errors else 200)

@@ -1,5 +1,6 @@
 """Alarms: what was expected, what was seen, and who looks after it."""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,20 +23,20 @@ from metering.models import Alarm
 
 ACKNOWLEDGE = "metering.acknowledge_alarm"
 OPEN, SEEN_TO, OVER = "Open", "Seen to", "Over"
-# Where a person goes on from an alarm of each kind: a page of the admin, and the query whose value is the subject.
+# Where a person goes on from an alarm of each kind: the list of a model, and the query whose value is the subject.
 PAGES: dict[str, tuple[str, str]] = {
-    "source_silent": ("metering_usageevent_changelist", ""),
-    "source_new": ("metering_usageevent_changelist", ""),
-    "meter_zero": ("metering_aggregationwindow_changelist", "meter__code"),
-    "meter_surge": ("metering_aggregationwindow_changelist", "meter__code"),
-    "meter_slump": ("metering_aggregationwindow_changelist", "meter__code"),
-    "value_new": ("metering_aggregationwindow_changelist", ""),
-    "conflicts": ("metering_eventconflict_changelist", ""),
-    "quarantine": ("metering_quarantinedevent_changelist", ""),
-    "events_without_meter": ("metering_aggregationadvance_changelist", ""),
-    "aggregation_held": ("metering_freshnesscount_changelist", ""),
-    "partitions_missing": ("metering_eventarchive_changelist", ""),
-    "archive_overdue": ("metering_eventarchive_changelist", ""),
+    "source_silent": ("usageevent", ""),
+    "source_new": ("usageevent", ""),
+    "meter_zero": ("aggregationwindow", "meter__code"),
+    "meter_surge": ("aggregationwindow", "meter__code"),
+    "meter_slump": ("aggregationwindow", "meter__code"),
+    "value_new": ("aggregationwindow", ""),
+    "conflicts": ("eventconflict", ""),
+    "quarantine": ("quarantinedevent", ""),
+    "events_without_meter": ("aggregationadvance", ""),
+    "aggregation_held": ("freshnesscount", ""),
+    "partitions_missing": ("eventarchive", ""),
+    "archive_overdue": ("eventarchive", ""),
 }
 
 
@@ -129,7 +130,7 @@ class AlarmAdmin(ReadOnlyAdmin):
                 "alarm": alarm,
                 "state": state_of(alarm),
                 "form": form,
-                "further": further_of(alarm),
+                "further": further_of(alarm, may=request.user.has_perm),
                 "may_acknowledge": request.user.has_perm(ACKNOWLEDGE)
                 and alarm.closed_at is None
                 and alarm.acknowledged_at is None,
@@ -162,9 +163,9 @@ def state_of(alarm: Alarm) -> str:
     return OPEN if alarm.acknowledged_at is None else SEEN_TO
 
 
-def further_of(alarm: Alarm) -> str:
-    """Address of the page that shows what the alarm is about; "" for a kind that is no longer known."""
-    if alarm.kind not in PAGES:
+def further_of(alarm: Alarm, *, may: Callable[[str], bool]) -> str:
+    """Address of the list of what the alarm is about; "" where the reader may not open it, or the kind is of before."""
+    model, query = PAGES.get(alarm.kind, ("", ""))
+    if not model or not may(f"metering.view_{model}"):
         return ""
-    page, query = PAGES[alarm.kind]
-    return reverse(f"admin:{page}") + (f"?{urlencode({query: alarm.subject})}" if query else "")
+    return reverse(f"admin:metering_{model}_changelist") + (f"?{urlencode({query: alarm.subject})}" if query else "")

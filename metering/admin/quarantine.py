@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -21,6 +21,7 @@ from metering.admin.lists import ReadOnlyAdmin
 from metering.events import TEXT_LIMITS
 from metering.models import (
     QuarantinedEvent,
+    Subject,
 )
 from metering.operations import QuarantineFilter
 from metering.operations.quarantine import waiting_events
@@ -90,6 +91,16 @@ class QuarantinedEventAdmin(ReadOnlyAdmin):
     )
     def state(self, event: QuarantinedEvent) -> str:
         return event.get_outcome_display() if event.resolved_at is not None else "Waiting"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[QuarantinedEvent]:
+        found: QuerySet[QuarantinedEvent] = super().get_queryset(request)
+        return found.annotate(is_known=Exists(Subject.objects.filter(customer_key=OuterRef("customer_key"))))
+
+    @display(description="Customer")
+    def customer(self, row: Any) -> str:
+        """Nobody has a page whose key nobody registered: most of these wait for just that."""
+        text: str = super().customer(row) if row.is_known else row.customer_key
+        return text
 
     @display(description="Remedy")
     def remedy(self, event: QuarantinedEvent) -> str:

@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from metering import operations
+from metering import operations, page_links
 from metering.admin import quarantine as page
 from metering.models import QuarantinedEvent, UsageEvent
 from metering.operations import NotDismissed, QuarantineFilter
@@ -61,6 +61,23 @@ def test_causes_are_told_largest_first_with_their_remedy(engineer: Client) -> No
     text = engineer.get(reverse(LIST), secure=True).content.decode()
     assert "What to mend first" in text
     assert f'href="{reverse("admin:metering_meter_changelist")}"' in text
+
+
+def test_only_a_customer_that_is_known_has_a_link(engineer: Client) -> None:
+    """An event waits because nobody registered its customer: there is no page to go to, until somebody did."""
+
+    def linked() -> set[str]:
+        pages = [reverse("admin:metering_quarantinedevent_change", args=[event.pk]) for event in waited]
+        texts = [engineer.get(page, secure=True).content.decode() for page in (reverse(LIST), *pages)]
+        assert all("nobody" in text for text in (texts[0], *texts[1:4]))
+        return {
+            key for key in ("nobody", "acme") if any(f'href="{page_links.customer(key)}"' in text for text in texts)
+        }
+
+    waited = list(QuarantinedEvent.objects.order_by("id"))
+    assert linked() == {"acme"}
+    operations.register_subjects(["nobody"])
+    assert linked() == {"acme", "nobody"}
 
 
 def test_a_whole_cause_is_replayed(engineer: Client) -> None:

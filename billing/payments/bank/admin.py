@@ -214,6 +214,7 @@ def _look(form: StatementForm, looked: statements.Looked) -> dict[str, Any]:
         "shown": [(line, (line.identity, line.number) in looked.known) for line in looked.read.lines[:LINES_SHOWN]],
         "more": max(len(looked.read.lines) - LINES_SHOWN, 0),
         "new_count": len(looked.new),
+        "known_count": len(looked.read.lines) - len(looked.new),
         "seen": form.seen(),
         "rules": form.rules().stated(),
         "is_new_account": looked.account._state.adding,

@@ -23,7 +23,7 @@ from billing.payments.recovery.models import (
     WriteOffRequest,
 )
 from billing.payments.recovery.policy import OURS, terms_of
-from billing.payments.recovery.write_offs import DECIDE, decide_write_off, request_write_off
+from billing.payments.recovery.write_offs import DECIDE, cases_to_decide, decide_write_off, request_write_off
 from billing.payments.two_people import Outcome
 from billing.read_only_admin import ReadOnlyAdmin
 from config import clock
@@ -33,6 +33,17 @@ STATE_COLOURS = {
     RecoveryCase.State.WRITTEN_OFF.label: "warning",
     RecoveryCase.State.CLOSED.label: "success",
 }
+
+
+class WriteOffFilter(admin.SimpleListFilter):
+    title = "write-off"
+    parameter_name = "write_off"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("waiting", "To decide")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RecoveryCase]) -> QuerySet[RecoveryCase]:
+        return queryset.filter(pk__in=cases_to_decide().values("pk")) if self.value() == "waiting" else queryset
 
 
 @admin.register(RecoveryCase)
@@ -48,7 +59,7 @@ class RecoveryCaseAdmin(PagesAdmin):
         "next_step_at",
     )
     list_select_related = ("invoice", "customer")
-    list_filter = ("state", "outcome")
+    list_filter = ("state", "outcome", WriteOffFilter)
     linked_by = frozenset({"customer__id__exact", "state__exact", "policy__id__exact"})
     search_fields = ("=invoice__stripe_invoice_id", "=invoice__number", "=customer__customer_key", "customer__name")
     search_help_text = "An invoice's number or id, a customer's key or name"

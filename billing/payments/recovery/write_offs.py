@@ -9,11 +9,12 @@ import logging
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from billing.customers.operations import lock_customer
 from billing.invoicing.models import Invoice
 from billing.payments import two_people
-from billing.payments.recovery.models import RecoveryCase, WriteOffDecision, WriteOffRequest
+from billing.payments.recovery.models import RecoveryCase, RecoveryStep, WriteOffDecision, WriteOffRequest
 from billing.payments.two_people import InvalidRequest, Outcome
 from billing.stripe import outbox
 from billing.stripe.errors import StripeRefused, StripeUnavailable
@@ -94,6 +95,19 @@ def carry_out_write_offs(*, now: datetime, limit: int) -> int:
 def waiting_of(case: RecoveryCase) -> WriteOffRequest | None:
     """The request about a case that waits for a second person."""
     return WriteOffRequest.objects.filter(case=case, decision=None).first()
+
+
+def cases_to_decide() -> QuerySet[RecoveryCase]:
+    """
+    Cases whose write-off waits for a person: for a second one where somebody asked for it; or the policy proposed it.
+
+    What was proposed waits while the case is open and nobody decided; a request that was taken back decides nothing.
+    """
+    asked = WriteOffRequest.objects.filter(case=OuterRef("pk"))
+    answered = asked.filter(decision__isnull=False).exclude(decision__outcome=Outcome.WITHDRAWN)
+    proposed = RecoveryStep.objects.filter(case=OuterRef("pk"), kind=RecoveryStep.Kind.WRITE_OFF_PROPOSED)
+    is_proposed = Q(Exists(proposed), state=RecoveryCase.State.OPEN) & ~Exists(answered)
+    return RecoveryCase.objects.filter(Q(Exists(asked.filter(decision=None))) | is_proposed)
 
 
 def _locked(case_id: int) -> RecoveryCase:

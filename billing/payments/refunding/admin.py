@@ -47,6 +47,7 @@ class RefundRequestAdmin(DecidingAdmin):
         "batch_link",
     )
     list_select_related = ("customer", "payment", "batch", "decision")
+    shown_with = {"batch_link": "billing.view_refundbatch"}
     list_filter = ("state", "reason_code", "way")
     linked_by = frozenset({"payment__id__exact", "customer__id__exact", "batch__id__exact", "state__exact"})
     search_fields = ("=customer__customer_key", "=stripe_refund_id", "=payment__stripe_payment_intent_id")

@@ -20,6 +20,8 @@ from billing.payments.models import Payment
 from billing.payments.refunding.batches import Rule
 from billing.payments.refunding.models import RefundReason, RefundRequest
 
+# Nothing is chosen beforehand: what a refund is for is told to Stripe, and nobody looks at a choice already made.
+_WHAT_FOR = [("", "–"), *RefundReason.choices]
 _DAY = {"type": "date", "class": "bb-input"}
 
 
@@ -51,7 +53,12 @@ class RefundForm(ReasonForm):
         widget=UnfoldAdminSelectWidget,
         help_text="A credit note also takes back the tax, and shows on the invoice.",
     )
-    reason_code = forms.ChoiceField(choices=RefundReason.choices, widget=UnfoldAdminSelectWidget, label="What for")
+    reason_code = forms.ChoiceField(
+        choices=_WHAT_FOR,
+        widget=UnfoldAdminSelectWidget,
+        label="What for",
+        error_messages={"required": "Choose what it is for."},
+    )
 
     def __init__(self, *args: Any, payment: Payment, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -115,7 +122,12 @@ class BatchForm(ReasonForm):
         widget=UnfoldAdminIntegerFieldWidget,
         help_text="Rounded down, and never more than is left.",
     )
-    reason_code = forms.ChoiceField(choices=RefundReason.choices, widget=UnfoldAdminSelectWidget, label="What for")
+    reason_code = forms.ChoiceField(
+        choices=_WHAT_FOR,
+        widget=UnfoldAdminSelectWidget,
+        label="What for",
+        error_messages={"required": "Choose what it is for."},
+    )
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,5 +1,6 @@
 """The pages of recovery and refunds, and their addresses: what each role sees and may do, empty and with something."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -93,7 +94,8 @@ def test_a_refund_is_seen_asked_for_and_approved(thread: Thread, settings: Setti
     assert ask in as_person(SAM).get(page_url("billing.payment", payment.pk)).content.decode()
     typed = {"amount": "5", "way": "refund", "reason_code": "goodwill", "reason": "sorry", "idempotency_key": KEY}
     sam = as_person(SAM)
-    assert sam.get(ask).status_code == 200
+    assert reason_of(sam.get(ask)) == ""
+    assert_a_reason_is_asked_for(sam, ask, typed)
     assert sam.post(ask, {**typed, "amount": "20.01"}).status_code == 422
     assert sam.post(ask, {**typed, "amount": "1.001"}).status_code == 422
     preview = sam.post(ask, typed)
@@ -113,6 +115,20 @@ def test_a_refund_is_seen_asked_for_and_approved(thread: Thread, settings: Setti
     assert asked.state == "agreed"
 
 
+def reason_of(answer: Any) -> str:
+    """What a form for a refund begins with as what it is for."""
+    [options] = re.findall(r'<select name="reason_code".*?</select>', answer.content.decode(), re.DOTALL)
+    chosen = re.findall(r'<option value="([^"]*)" selected', options)
+    first: str = re.findall(r'<option value="([^"]*)"', options)[0]
+    return chosen[0] if chosen else first
+
+
+def assert_a_reason_is_asked_for(client: Client, address: str, typed: dict[str, str]) -> None:
+    left_empty = client.post(address, {**typed, "reason_code": ""})
+    assert left_empty.status_code == 422
+    assert "Choose what it is for." in left_empty.content.decode()
+
+
 def test_a_batch_is_seen_before_it_is_asked_for(thread: Thread) -> None:
     hire()
     for key in ("ada", "bea"):
@@ -130,7 +146,8 @@ def test_a_batch_is_seen_before_it_is_asked_for(thread: Thread) -> None:
         "reason": "unexpected charges",
         "idempotency_key": KEY,
     }
-    assert fiona.get(new).status_code == 200
+    assert reason_of(fiona.get(new)) == ""
+    assert_a_reason_is_asked_for(fiona, new, typed)
     assert fiona.post(new, {**typed, "customer_keys": "nobody"}).status_code == 422
     preview = fiona.post(new, typed).content.decode()
     assert "Ask for 2 refunds, $20.00" in preview
@@ -141,6 +158,9 @@ def test_a_batch_is_seen_before_it_is_asked_for(thread: Thread) -> None:
     batch = RefundBatch.objects.get()
     address = page_url("billing.refundbatch", batch.pk)
     assert "Waits for a second person" in fiona.get(address).content.decode()
+    requests = list_url("billing.refundrequest")
+    assert f'href="{address}"' in fiona.get(requests).content.decode()
+    assert f'href="{address}"' not in as_person(SAM).get(requests).content.decode()
     approve = reverse("admin:billing_refundbatch_approve", args=[batch.pk])
     assert fiona.get(approve).status_code == 403
     assert as_person(FRED).post(approve, {"words": "checked"}).status_code == 302

@@ -39,7 +39,10 @@ class TestClosing:
 
         def waits(instant: datetime) -> list[Waiting]:
             asked.append(instant)
-            return [Waiting("3 invoices are not final", "/closes/")]
+            return [
+                Waiting("3 invoices are not final", "/closes/", "ledger.view_account"),
+                Waiting("2 events are not processed", "/inbox/", "billing.view_inboxevent"),
+            ]
 
         monkeypatch.setattr("ledger.period_checks.period_checks", {"test": waits})
 
@@ -48,6 +51,7 @@ class TestClosing:
         assert "2, taking effect" in page
         assert "8.50 USD" in page
         assert '<a class="bb-link" href="/closes/">3 invoices are not final</a>' in page
+        assert "<li>2 events are not processed</li>" in page  # finance may not open the inbox
         assert asked == [THIRD]
         assert periods.closed_before() is None
 

@@ -91,7 +91,16 @@ def test_every_kind_leads_to_a_page() -> None:
     much()
     from metering.admin.alarms import further_of
 
-    assert all(further_of(alarm) for alarm in Alarm.objects.all())
+    assert all(further_of(alarm, may=lambda permission: True) for alarm in Alarm.objects.all())
+
+
+def test_an_alarm_leads_only_where_its_reader_may_go() -> None:
+    """Finance sees alarms, and none of the pages on which conflicts and quarantined events are."""
+    much()
+    watching = client("view_alarm", "view_usageevent")
+    for alarm in Alarm.objects.exclude(subject__startswith="https"):
+        text = watching.get(reverse("admin:metering_alarm_change", args=[alarm.pk]), secure=True).content.decode()
+        assert ("See what it is about" in text) == (alarm.kind in {"source_silent", "source_new"}), alarm.kind
 
 
 @pytest.mark.parametrize("filled", [False, True])

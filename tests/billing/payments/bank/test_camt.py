@@ -137,6 +137,7 @@ def test_what_is_new_in_a_file_of_one_line_is_taken(db: None, tmp_path: Path) ->
     given = {"account": "Main", "file_format": "camt.053", "content": content, "file_name": "o.xml", **CSV_DEFAULTS}
     looked = page.post(address, given).content.decode()
     assert ("Keep 1 new line" in looked, "camt.053" in looked, looked.count("gas")) == (True, True, 1)
+    assert "the other was imported before" in looked
     assert page.post(address, {**given, "file_format": "csv"}).status_code == 422
     assert page.post(address, {**given, "content": base64.b64encode(b"<a/>").decode()}).status_code == 422
     assert page.post(address, {**given, "confirmed": "yes"}).status_code == 302

@@ -89,6 +89,7 @@ def _import_by_page(payout: Payout, lines: str) -> None:
     good = base64.b64encode(content(*lines.splitlines())).decode()
     looked = finance.post(address, {**RULES, "content": good, "file_name": "october.csv"})
     assert "Keep 2 new lines" in looked.content.decode()
+    assert "imported before" not in looked.content.decode()
     assert BankLine.objects.count() == 1
     finance.post(address, {**RULES, "content": good, "file_name": "october.csv", "confirmed": "yes"})
     assert BankLine.objects.count() == 3

@@ -1,12 +1,14 @@
 """Fixtures of the tests that speak with the sandbox; each room's conftest imports what it uses."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pytest_django.fixtures import Settings
 
 from billing.stripe import modes
+from config import clock
 from tests.billing.thread import START, Thread
 from tests.sandbox.client import SandboxProcess
 
@@ -33,6 +35,13 @@ def at_sandbox(sandbox_process: SandboxProcess, settings: Settings, tmp_path: Pa
     settings.STATIC_ROOT = tmp_path  # whitenoise warns about a folder that was never collected
     yield sandbox
     assert sandbox.problems() == []
+
+
+@pytest.fixture
+def in_november(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The present begins in November 2026 and goes on from there: what is planned for December is ahead in any year."""
+    ahead = datetime(2026, 11, 23, tzinfo=UTC) - clock.now()
+    monkeypatch.setattr(clock, "now", lambda: datetime.now(tz=UTC) + ahead)
 
 
 @pytest.fixture

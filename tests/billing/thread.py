@@ -12,7 +12,6 @@ from typing import Any
 import stripe
 from django.db import connection
 from django.test import Client
-from django.utils import timezone
 from djstripe.models import WebhookEndpoint
 
 from billing.accounting.chart import CUSTOMER_ACCOUNTS, SYSTEM_ACCOUNTS
@@ -28,6 +27,7 @@ from billing.stripe.models import InboxEvent
 from billing.stripe.projection import ENABLED_EVENTS, process_event
 from billing.subscriptions.models import Subscription
 from billing.subscriptions.operations import create_subscription, start_at_stripe
+from config import clock
 from ledger import queries as ledger_queries
 from metering.operations import UsageEventInput, catch_up_windows, define_meter, ingest_events
 from tests.sandbox.client import SandboxProcess
@@ -94,7 +94,7 @@ class Thread:
 
     def __init__(self, sandbox: SandboxProcess, *, fee_minor: int = 2000, included: str = "0", **late: str) -> None:
         self.sandbox = sandbox
-        self.now = timezone.now()
+        self.now = clock.now()
         self._ids = count(1)
         self._delivered: set[str] = set()
         self._heard_until = 0

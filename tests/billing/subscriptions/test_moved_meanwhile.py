@@ -27,7 +27,7 @@ from tests.billing.subscriptions.test_moved_unheard import lose, pass_unheard, r
 from tests.billing.subscriptions.test_terms_at_stripe import version_of
 from tests.billing.thread import Thread
 
-pytestmark = pytest.mark.usefixtures("committed_db")
+pytestmark = pytest.mark.usefixtures("committed_db", "in_november")
 OCT_10 = datetime(2026, 10, 10, tzinfo=UTC)
 NOV_5, DEC_10 = datetime(2026, 11, 5, tzinfo=UTC), datetime(2026, 12, 10, tzinfo=UTC)
 

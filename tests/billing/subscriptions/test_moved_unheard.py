@@ -28,7 +28,7 @@ from tests.billing.subscriptions.test_moved_at_stripe import OCT_20, OCT_25, sec
 from tests.billing.subscriptions.test_terms_at_stripe import version_of
 from tests.billing.thread import Thread, post_event
 
-pytestmark = pytest.mark.usefixtures("committed_db")
+pytestmark = pytest.mark.usefixtures("committed_db", "in_november")
 OCT_15, NOV_20 = datetime(2026, 10, 15, tzinfo=UTC), datetime(2026, 11, 20, tzinfo=UTC)
 
 

@@ -60,9 +60,6 @@ def reconcile(
     inside a transaction, because it asks Stripe. Raises ImpossibleRange, and StripeUnavailable when Stripe cannot be
     asked: the run then stays without a finish.
     """
-    if range_start.tzinfo is None or range_end.tzinfo is None or range_start >= range_end:
-        message = "Reconciliation needs a start before its end, both with a time zone."
-        raise ImpossibleRange(message)
     run = begin(range_start=range_start, range_end=range_end, now=now, actor=actor)
     while run.finished_at is None:
         place = slices.place_of(run)

@@ -37,11 +37,16 @@ def at_sandbox(sandbox_process: SandboxProcess, settings: Settings, tmp_path: Pa
     assert sandbox.problems() == []
 
 
+def begin_at(moment: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the present of pages, webhooks and tests be that moment, and go on from there, whatever the day."""
+    ahead = moment - clock.now()
+    monkeypatch.setattr(clock, "now", lambda: datetime.now(tz=UTC) + ahead)
+
+
 @pytest.fixture
 def in_november(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The present begins in November 2026 and goes on from there: what is planned for December is ahead in any year."""
-    ahead = datetime(2026, 11, 23, tzinfo=UTC) - clock.now()
-    monkeypatch.setattr(clock, "now", lambda: datetime.now(tz=UTC) + ahead)
+    """The present begins in November 2026: what is planned for December is ahead in any year."""
+    begin_at(datetime(2026, 11, 23, tzinfo=UTC), monkeypatch)
 
 
 @pytest.fixture

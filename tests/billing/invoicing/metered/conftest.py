@@ -1,11 +1,8 @@
 """The sandbox, and a world whose usage goes through Stripe's meters."""
 
-from datetime import UTC, datetime
-
 import pytest
 
-from config import clock
-from tests.billing.fixtures import at_sandbox, sandbox_process
+from tests.billing.fixtures import at_sandbox, begin_at, sandbox_process
 from tests.billing.invoicing.metered.world import OUR_NOW, Metered
 from tests.sandbox.client import SandboxProcess
 
@@ -15,8 +12,7 @@ __all__ = ["at_sandbox", "sandbox_process"]
 @pytest.fixture(autouse=True)
 def _our_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """What pages and webhooks take for the present begins at what the tests take for it, and goes on from there."""
-    ahead = OUR_NOW - clock.now()
-    monkeypatch.setattr(clock, "now", lambda: datetime.now(tz=UTC) + ahead)
+    begin_at(OUR_NOW, monkeypatch)
 
 
 @pytest.fixture
